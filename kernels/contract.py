@@ -1,0 +1,146 @@
+"""What every backend computes. A backend is a module with these functions; nothing else describes a kernel.
+
+Letters: `B` rows of a batch, `I` inputs and `O` outputs of a layer, `C` classes; `W (I, O)` and `b (O,)` weights, `x`
+input, `z` pre-activation, `h` activity, `delta` error signal, `y (B,)` integer labels, `e = P - Y` output error.
+Arrays are C-contiguous, float32 or float64, and a result has the dtype of the arguments. Above this floor an array may
+live on a device: it has `.shape` and `len`, and `a[i:j]` gives its rows; all else goes through a kernel.
+
+Errors: shapes that do not fit raise ValueError (or the backend's own error), and a float array that is not
+C-contiguous or neither float32 nor float64 raises ValueError or TypeError. No kernel changes an argument, except
+the two `*_step`s, which write the layer and its memory in place.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+Array = Any  # np.ndarray on the host backends, a device array elsewhere
+Layer = tuple[Array, Array]  # W (I, O) and b (O,); b is None in a layer without biases
+
+
+class Pair(NamedTuple):
+    """What a layer received and the signal it was sent: the two factors of a weight change.
+
+    `pre (B, I)`, `post (B, O)`. A `post` of one row is sent to every row of `pre`.
+    """
+
+    pre: Array
+    post: Array
+
+
+class Momentum(NamedTuple):
+    """Coefficients of one velocity step: v <- keep v + gain (dW + l2 W);  W <- (1 - decay) W - rate v."""
+
+    keep: float
+    gain: float
+    rate: float
+    decay: float = 0.0
+    l2: float = 0.0
+    decay_biases: bool = False
+
+
+class Adam(NamedTuple):
+    """Coefficients of one Adam step (Kingma & Ba 2015, algorithm 1); `correct1 = 1 - beta1^t`, `correct2 = 1 - beta2^t`."""
+
+    beta1: float
+    beta2: float
+    correct1: float
+    correct2: float
+    epsilon: float
+    rate: float
+    decay: float = 0.0
+    l2: float = 0.0
+    decay_biases: bool = False
+
+
+class Kernels(Protocol):
+    """The kernels, grouped by what they serve."""
+
+    # ----- moving data -----
+
+    def put(self, a: Array) -> Array:
+        """A NumPy array, copied to where this backend computes."""
+
+    def get(self, a: Array) -> Array:
+        """The array as a NumPy array on the host."""
+
+    def take(self, a: Array, rows: Array) -> Array:
+        """Rows of `a` by integer index (n,) -> (n, ...). Raises IndexError out of range."""
+
+    def vstack(self, *parts: Array) -> Array:
+        """Rows one below the other: (B1, I), (B2, I), ... -> (B1 + B2 + ..., I)."""
+
+    def hstack(self, *parts: Array) -> Array:
+        """Columns side by side: (B, I1), (B, I2), ... -> (B, I1 + I2 + ...)."""
+
+    # ----- dense layers -----
+
+    def dense(self, x: Array, W: Array, b: Array | None, activation: str) -> Array:
+        """f(x W + b), f of `activation`: "linear", "relu" max(z, 0) or "tanh".  (B, I) (I, O) (O,) -> (B, O)."""
+
+    def gate(self, delta: Array, h: Array, activation: str) -> Array:
+        """delta * f'(z), f' read off the activity: ReLU [h > 0], tanh 1 - h^2.  (B, O) (B, O) -> (B, O)."""
+
+    def project(self, delta: Array, M: Array) -> Array:
+        """delta M^T: an error brought back through W, or through a feedback matrix.  (B, O) (I, O) -> (B, I)."""
+
+    def dropout(self, h: Array, rate: float, key: int) -> Array:
+        """h / (1 - rate) where the unit is kept, else 0 (Srivastava et al. 2014, inverted).  (B, O) -> (B, O).
+
+        A unit is kept when the hash of (key, its position) is at least rate * 2^32, so the same key gives the same mask
+        on every backend, on the way forward and on the way back. `0 <= rate < 1`, `0 <= key < 2^32`.
+        """
+
+    # ----- classes -----
+
+    def one_hot(self, y: Array, classes: int, value: float, like: Array) -> Array:
+        """Y[i, y_i] = value, else 0, in the dtype of `like`.  (B,) -> (B, C). Raises IndexError for a label >= C."""
+
+    def softmax(self, z: Array) -> Array:
+        """exp(z) / sum exp(z) per row, without overflow.  (B, C) -> (B, C)."""
+
+    def softmax_error(self, z: Array, y: Array) -> tuple[Array, float]:
+        """e = P - Y, the gradient of the cross-entropy in z, and its mean -log P[y].  (B, C) (B,) -> (B, C), float."""
+
+    def draw_wrong(self, z: Array, y: Array, u: Array) -> Array:
+        """A label from softmax(z) with the true class taken out: never y.  (B, C) (B,) u (B,) in [0, 1) -> (B,) integers.
+
+        Inverse cumulative sum: the first class with u * total < sum so far. Hinton 2022's hard negatives (his MATLAB code);
+        equal logits give a uniformly wrong label. `C >= 2`.
+        """
+
+    # ----- Forward-Forward (Hinton 2022) -----
+
+    def overlay(self, x: Array, Y: Array) -> Array:
+        """x with its first C inputs replaced by Y.  (B, I) (B, C) -> (B, I), `C <= I`."""
+
+    def normalise(self, h: Array, root: float, tiny: float) -> Array:
+        """h / (|h| / root + tiny) per row: sqrt(O) as root makes the mean square 1. A zero row stays.  (B, O) -> (B, O)."""
+
+    def sum_squares(self, h: Array) -> Array:
+        """sum_j h_j^2 per row.  (B, O) -> (B,)."""
+
+    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
+        """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) -> (B, O), float.
+
+        The goodness G is `share` of the sum of squares: 1 for the sum, 1 / O for the mean. The signal is half the
+        gradient in z of the logistic loss softplus((1 - 2 t) (G - theta)) through a ReLU layer; the number is the mean
+        loss. Stable at any margin. Hinton 2022, section 2.
+        """
+
+    def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
+        """The running mean activity m <- keep m + (1 - keep) mean_B(h), then strength (m - mean_j m).  -> (O,), (1, O).
+
+        Hinton's peer normalisation: it draws every unit's mean activity to the layer's, dead units included.
+        """
+
+    # ----- from signals to a step -----
+
+    def gradient(self, layer: Layer, pairs: list[Pair], rows: int) -> Layer:
+        """dW = sum_k pre_k^T post_k / rows and db = sum of the posts / rows (None without biases).  -> (I, O), (O,)."""
+
+    def momentum_step(self, layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+        """One velocity step, in place (see `Momentum`). Returns the sum of squares of the new weights and biases:
+        not finite as soon as one of them is not."""
+
+    def adam_step(self, layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+        """One Adam step, in place; returns as `momentum_step`. m <- b1 m + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;
+        W <- (1 - decay) W - rate (m / correct1) / (sqrt(s / correct2) + epsilon),  g = dW + l2 W."""

@@ -1,0 +1,195 @@
+"""The kernels of `contract` in plain NumPy, each as its formula reads: the truth the other backends are tested against."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .contract import Adam, Array, Layer, Momentum, Pair
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+Function = Callable[[Array], Array]
+ACTIVATIONS: dict[str, Function] = {"linear": lambda z: z, "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
+DERIVATIVES: dict[str, Function] = {  # f'(z) as a function of the activity h = f(z)
+    "linear": lambda h: np.ones_like(h),
+    "relu": lambda h: (h > 0).astype(h.dtype),
+    "tanh": lambda h: 1 - h * h,
+}
+
+# ----- moving data -----
+
+
+def put(a: Array) -> Array:
+    return np.array(a, order="C")
+
+
+def get(a: Array) -> Array:
+    return np.asarray(a)
+
+
+def take(a: Array, rows: Array) -> Array:
+    return a[rows]
+
+
+def vstack(*parts: Array) -> Array:
+    return np.vstack(parts)
+
+
+def hstack(*parts: Array) -> Array:
+    return np.hstack(parts)
+
+
+# ----- dense layers -----
+
+
+def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
+    check(x, W)
+    z = x @ W if b is None else x @ W + b
+    return ACTIVATIONS[activation](z)
+
+
+def gate(delta: Array, h: Array, activation: str) -> Array:
+    check(delta, h)
+    return delta * DERIVATIVES[activation](h)
+
+
+def project(delta: Array, M: Array) -> Array:
+    check(delta, M)
+    return delta @ M.T
+
+
+def dropout(h: Array, rate: float, key: int) -> Array:
+    check(h)
+    kept = hash32(np.arange(h.size, dtype=np.uint64), key).reshape(h.shape) >= rate * 2**32
+    return np.where(kept, h / h.dtype.type(1 - rate), h.dtype.type(0))
+
+
+def hash32(i: Array, key: int) -> Array:
+    """32 well-mixed bits of (key, i): golden-ratio stride, then the finaliser "lowbias32" (C. Wellons, 2018)."""
+    low = np.uint64(0xFFFFFFFF)
+    x = (i * np.uint64(0x9E3779B9) + np.uint64(key)) & low
+    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
+    x = ((x ^ (x >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
+    return x ^ (x >> np.uint64(16))
+
+
+# ----- classes -----
+
+
+def one_hot(y: Array, classes: int, value: float, like: Array) -> Array:
+    Y = np.zeros((len(y), classes), like.dtype)
+    Y[np.arange(len(y)), y] = value
+    return Y
+
+
+def softmax(z: Array) -> Array:
+    check(z)
+    P = np.exp(z - z.max(axis=1, keepdims=True))
+    return P / P.sum(axis=1, keepdims=True)
+
+
+def softmax_error(z: Array, y: Array) -> tuple[Array, float]:
+    check(z)
+    rows = np.arange(len(y))
+    shifted = z - z.max(axis=1, keepdims=True)
+    loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, y]
+    e = softmax(z)
+    e[rows, y] -= 1
+    return e, float(loss.mean()) if len(y) else 0.0
+
+
+def draw_wrong(z: Array, y: Array, u: Array) -> Array:
+    check(z)
+    rows = np.arange(len(y))
+    wrong = z.astype(np.float64)
+    wrong[rows, y] = -np.inf
+    so_far = softmax(wrong).cumsum(axis=1)
+    drawn = (u[:, None] * so_far[:, -1:] >= so_far).sum(axis=1)
+    last = z.shape[1] - 1 - (y == z.shape[1] - 1)  # where rounding leaves no class above the draw
+    return np.minimum(drawn, last)
+
+
+# ----- Forward-Forward -----
+
+
+def overlay(x: Array, Y: Array) -> Array:
+    check(x, Y)
+    out = x.copy()
+    out[:, : Y.shape[1]] = Y
+    return out
+
+
+def normalise(h: Array, root: float, tiny: float) -> Array:
+    check(h)
+    norm = np.sqrt(sum_squares(h))[:, None]
+    return h / np.where(norm > 0, norm / h.dtype.type(root) + h.dtype.type(tiny), 1)
+
+
+def sum_squares(h: Array) -> Array:
+    check(h)
+    return (h * h).sum(axis=1)
+
+
+def goodness_signal(h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
+    check(h, squares, positive)
+    margin = share * squares - theta
+    loss = np.logaddexp(0, (1 - 2 * positive) * margin)
+    post = ((sigmoid(margin) - positive) * share).astype(h.dtype)[:, None] * h
+    return post, float(loss.mean()) if len(loss) else 0.0
+
+
+def sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))  # never overflows
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def peer_signal(mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
+    check(mean, h)
+    m = (keep * mean + (1 - keep) * h.mean(axis=0)).astype(h.dtype)
+    return m, (strength * (m - m.mean())).astype(h.dtype)[None]
+
+
+# ----- from signals to a step -----
+
+
+def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
+    W, b = layer
+    dW, db = np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
+    for pre, post in pairs:
+        check(pre, post)
+        sent = np.broadcast_to(post, (len(pre), W.shape[1]))
+        dW += pre.T @ sent / rows
+        db += sent.sum(axis=0) / rows
+    return dW, None if b is None else db
+
+
+def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+    for is_bias, (w, v, g) in enumerate(zip(layer, velocity, gradient(layer, pairs, rows), strict=True)):
+        if w is not None:
+            decays = not is_bias or c.decay_biases
+            v[:] = c.keep * v + c.gain * (g + decays * c.l2 * w)
+            w[:] = (1 - decays * c.decay) * w - c.rate * v
+    return squares(layer)
+
+
+def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+    for is_bias, (w, m, s, g) in enumerate(zip(layer, first, second, gradient(layer, pairs, rows), strict=True)):
+        if w is not None:
+            decays = not is_bias or c.decay_biases
+            g = g + decays * c.l2 * w
+            m[:] = c.beta1 * m + (1 - c.beta1) * g
+            s[:] = c.beta2 * s + (1 - c.beta2) * g * g
+            step = (m / c.correct1) / (np.sqrt(s / c.correct2) + c.epsilon)
+            w[:] = (1 - decays * c.decay) * w - c.rate * step
+    return squares(layer)
+
+
+def squares(layer: Layer) -> float:
+    return sum(float(np.vdot(w, w)) for w in layer if w is not None)
+
+
+def check(*arrays: Array) -> None:
+    """Raises ValueError unless all arrays are C-contiguous and of one dtype, float32 or float64."""
+    for a in arrays:
+        if a.dtype not in FLOATS or a.dtype != arrays[0].dtype or not a.flags.c_contiguous:
+            raise ValueError(f"a kernel takes C-contiguous arrays of one dtype, float32 or float64, not {a.dtype} "
+                             f"{a.shape} with strides {a.strides}")
