@@ -1,0 +1,114 @@
+"""The command `ffnp`. What a user gets wrong ends in one sentence on stderr and exit code 2."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .backend import BACKENDS
+from .compare import compare, table
+from .data import CATALOG, NAMES, fetch, load, where
+from .errors import UserError
+from .presets import PRESETS
+from .training import train
+
+OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype")  # of train and compare alike, named as in `train`
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line (by default the process's own); returns the exit code: 0, 2 a user's error, 130 Ctrl-C."""
+    args = parser().parse_args(argv)
+    try:
+        args.command(args)
+        sys.stdout.flush()
+    except (UserError, OSError) as problem:
+        if isinstance(problem, BrokenPipeError):  # the reader, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"ffnp: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ffnp: interrupted; finished epochs are kept, and the same command with --resume goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="ffnp", description="Learning without back-propagation, from scratch.")
+    top.add_argument("--version", action="version", version=f"ffnp {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("train", help="train one preset and keep the run in a folder")
+    one.add_argument("preset", metavar="PRESET", help="a name that `ffnp presets` lists")
+    one.add_argument("--seed", type=int, default=0, help="seed of all randomness (0)")
+    one.add_argument("--out", type=Path, help="folder for the run (ffnp-out/PRESET-DATA-seedS)")
+    one.set_defaults(command=train_command)
+
+    many = commands.add_parser("compare", help="train several presets with several seeds and print one table")
+    many.add_argument("presets", metavar="PRESET", nargs="*", default=["bp-small", "ff-small"], help="(bp-small ff-small)")
+    many.add_argument("--seeds", type=int, default=3, help="how many seeds each (3)")
+    many.add_argument("--out", type=Path, default=Path("ffnp-out"), help="folder for table, picture and runs (ffnp-out)")
+    many.set_defaults(command=compare_command)
+
+    for command in (one, many):
+        command.add_argument("--data", default="digits", metavar="NAME", help=f"{', '.join(NAMES)} (digits)")
+        command.add_argument("--epochs", type=int, help="passes over the data (the preset's)")
+        command.add_argument("--batch", type=int, help="rows per step (the preset's)")
+        command.add_argument("--layers", type=sizes, metavar="I,O,...", help="inputs, then hidden widths (the preset's)")
+        command.add_argument("--backend", choices=BACKENDS, default="cpu", help="who computes (cpu)")
+        command.add_argument("--threads", type=int, help="threads of BLAS (all cores)")
+        command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
+        command.add_argument("--resume", action="store_true", help="go on with what --out holds")
+
+    commands.add_parser("presets", help="list the presets with their source and settings").set_defaults(command=presets_command)
+    sets = commands.add_parser("data", help="list the data sets; `ffnp data fetch NAME` downloads one")
+    sets.add_argument("action", nargs="?", choices=("list", "fetch"), default="list")
+    sets.add_argument("name", nargs="?", metavar="NAME", help="the set to fetch")
+    sets.set_defaults(command=data_command)
+    return top
+
+
+def sizes(text: str) -> list[int]:
+    """Comma-separated whole numbers."""
+    return [int(part) for part in text.split(",")]
+
+
+def train_command(args: argparse.Namespace) -> None:
+    out = args.out or Path("ffnp-out") / f"{args.preset}-{args.data}-seed{args.seed}"
+    options = {name: getattr(args, name) for name in OPTIONS}
+    run = train(args.preset, load(args.data), seed=args.seed, out=out, resume=args.resume, progress=args.preset, **options)
+    history = run.history
+    errors = ", ".join(f"{error:.2%} by {name}" for name, error in history["read_outs"].items())
+    seconds = sum(e["seconds"] for e in history["epochs"]) / len(history["epochs"])
+    print(f"{args.preset} on {args.data}, seed {args.seed}: test error {errors} "
+          f"after {len(history['epochs'])} epochs of {seconds:.2f} s; kept in {out}")
+
+
+def compare_command(args: argparse.Namespace) -> None:
+    options = {name: getattr(args, name) for name in OPTIONS}
+    print(table(compare(args.presets, load(args.data), args.seeds, args.out, resume=args.resume, **options)))
+    print(f"\nlearning curves: {args.out / 'compare.png'}   all numbers: {args.out / 'compare.json'}")
+
+
+def presets_command(args: argparse.Namespace) -> None:
+    for preset in PRESETS.values():
+        print(f"{preset.name}: {preset.source}")
+        settings = preset.settings()
+        tables = {"rule": settings.pop("rule")} | {f"{name} step": o for name, o in settings.pop("optimisers").items()}
+        for title, values in (tables | {"training": settings}).items():
+            words = ", ".join(f"{name} {value}" for name, value in values.items() if name not in ("name", "source"))
+            print(f"    {title:<12} {values['name'] + ': ' if title == 'rule' else ''}{words}")
+
+
+def data_command(args: argparse.Namespace) -> None:
+    if args.action == "fetch":
+        if args.name is None:
+            raise UserError(f"say which data set to fetch: {', '.join(NAMES)}")
+        print(f"{args.name} is in {fetch(args.name)}")
+        return
+    for info in CATALOG.values():
+        size = "x".join(map(str, info.shape))
+        print(f"{info.name:<14} {info.n_train:>6,} + {info.n_test:<6,} images of {size:<8} "
+              f"{len(info.classes):>3} classes   {where(info.name) or 'not fetched'}")

@@ -1,0 +1,56 @@
+"""What every learning rule offers, and the few helpers they share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import UserError
+from ..kernels.contract import Array, Kernels
+from ..net import Net
+from ..optim import Signals
+
+ReadOut = Callable[[Kernels, Net, Array], np.ndarray]
+CHUNK = 1000  # rows per evaluation pass: bounds memory whatever the size of the data
+
+
+class Rule(Protocol):
+    """A learning rule: settings as fields, and the functions below. None of them changes its arguments."""
+
+    def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
+        """A new network for `sizes` = inputs, hidden widths ..., classes. Raises UserError where they do not fit."""
+
+    def stages(self, net: Net) -> int:
+        """How many times over the rule wants all its epochs: 1, or one per layer if layers are trained in turn."""
+
+    def signals(
+        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, stage: int = 0
+    ) -> Iterator[Signals]:
+        """The signals of one batch, x (B, I) and y (B,): once, or as often as the rule moves the weights within a batch."""
+
+    def read_outs(self) -> dict[str, ReadOut]:
+        """Ways to tell the class, the main one first: name -> scores (B, C) of x (B, I), highest wins."""
+
+    def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
+        """Numbers for the history: `error` of each read-out, dead units, and what the rule has to tell of each layer."""
+
+
+def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raises UserError unless `value` is among `allowed`."""
+    if value not in allowed:
+        raise UserError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+
+
+def chunks(x: Array) -> Iterator[Array]:
+    """The rows of x, CHUNK at a time."""
+    return (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
+
+
+def scores(read_out: ReadOut, k: Kernels, net: Net, x: Array) -> np.ndarray:
+    """The read-out's scores of all rows, (n, C)."""
+    return np.concatenate([read_out(k, net, rows) for rows in chunks(x)])
+
+
+def error(scores: np.ndarray, y: np.ndarray) -> float:
+    """The share of rows whose highest score is not at y."""
+    return float(np.mean(scores.argmax(axis=1) != y))
