@@ -61,8 +61,8 @@ class Optimiser:
             raise UserError(f"there is no optimiser {self.kind!r}; choose one of {', '.join(VELOCITIES)}, adam")
         if self.decay_kind not in ("decoupled", "l2"):
             raise UserError(f"decay_kind must be decoupled or l2, not {self.decay_kind!r}")
-        if not (self.rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0 and 0 <= self.beta2 < 1):
-            raise UserError(f"rate > 0, 0 <= momentum, beta2 < 1 and decay >= 0 must hold for {self}")
+        if not (self.rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0 and 0 <= self.beta2 < 1 and self.epsilon > 0):
+            raise UserError(f"rate, epsilon > 0, 0 <= momentum, beta2 < 1 and decay >= 0 must hold for {self}")
 
     def memory(self, k: Kernels, layer: Dense) -> "Memory":
         """What this optimiser remembers of a layer, at the start: zeros."""
@@ -135,5 +135,5 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "step": lambda e, E: 0.1 ** ((e > 0.6 * E) + (e > 0.9 * E)),  # PEPITA: after epochs 60 and 90 of 100
     "cosine": lambda e, E: 0.5 * (1 + math.cos(math.pi * (e - 1) / E)),  # Loshchilov & Hutter 2017
     "hinton": lambda e, E: min(1.0, (1 + 2 * (E - e)) / E),  # constant for half the epochs, then linear to 1 / E
-    "loewe": lambda e, E: 1.0 if e - 1 < E // 2 else 2 * (2 + E - e) / E,  # the same idea, ends at 4 / E
+    "loewe": lambda e, E: 1.0 if e - 1 <= E // 2 else 2 * (2 + E - e) / E,  # the same idea, ends at 4 / E
 }

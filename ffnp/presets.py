@@ -43,8 +43,10 @@ class Preset:
             raise UserError(f"epochs, batch and layers must be at least 1, not {self.epochs}, {self.batch}, {self.hidden}")
 
     def settings(self) -> dict[str, Any]:
-        """The preset as plain JSON data; `from_settings` reads it back."""
+        """The preset as plain JSON data; `from_settings` reads it back. Raises UserError for a rule not in RULES."""
         names = {rule: name for name, rule in RULES.items()}
+        if type(self.rule) not in names:
+            raise UserError(f"the rule {type(self.rule).__name__} has no name yet: add it to ffnp.rules.RULES")
         rule = {"name": names[type(self.rule)], **vars(self.rule)}
         optimisers = {name: asdict(o) for name, o in self.optimisers._asdict().items() if o}
         return {**vars(self), "rule": rule, "optimisers": optimisers, "hidden": list(self.hidden),
@@ -72,7 +74,7 @@ PRESETS = {preset.name: preset for preset in [
     Preset(
         name="bp-small",
         source="ffnp: backprop for the embedded sets; chosen on their validation images",
-        rule=Backprop(dropout=0.3), hidden=(400, 400, 400), epochs=40, batch=50,
+        rule=Backprop(dropout=0.2), hidden=(400, 400, 400), epochs=40, batch=50,
         optimisers=Optimisers(Optimiser("adam", rate=1e-3)), schedule="cosine",
     ),
     Preset(
@@ -102,9 +104,9 @@ PRESETS = {preset.name: preset for preset in [
     ),
     Preset(
         name="ff-small",
-        source="ffnp: Hinton's recipe with appended labels, for the embedded sets; chosen on their validation images",
+        source="ffnp: Hinton's recipe with appended labels, smaller, for the embedded sets; chosen on their validation images",
         rule=replace(HINTON, label="append"), hidden=(400, 400, 400), init="fan_in_normal", epochs=40, batch=50,
-        optimisers=Optimisers(Optimiser("ema", rate=0.03, decay=0.001), Optimiser("ema", rate=0.1, decay=0.003)),
+        optimisers=Optimisers(Optimiser("ema", rate=0.01, decay=0.001), Optimiser("ema", rate=0.1, decay=0.003)),
         schedule="hinton",
     ),
 ]}

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from . import __version__
 from .backend import limit_threads, load_backend
 from .data import Dataset
 from .errors import DataError, UserError
@@ -22,7 +23,7 @@ from .rules.rule import error
 from .run import Run, begin, load_run, save, standardised
 
 VALIDATION = 6  # every sixth training image validates, whatever the order of the data: of MNIST's 60,000, 10,000
-PACKAGES = ("ffnp", "numpy", "numba", "scipy")  # whose versions a history names
+PACKAGES = ("numpy", "numba", "scipy")  # whose versions a history names
 
 
 class DivergedError(UserError):
@@ -143,7 +144,7 @@ def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int 
         "sizes": [data.x_train.shape[1], *preset.hidden, len(data.classes)],
         "n_train": n_train, "n_val": n_val, "n_test": len(data.x_test), "settings": preset.settings(),
         "read_out": next(iter(preset.rule.read_outs())), "epochs": [], "test_error": None, "read_outs": {},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version(), "ffnp": __version__} | {name: version(name) for name in PACKAGES},
     }
 
 

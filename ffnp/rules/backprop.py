@@ -73,7 +73,7 @@ class Backprop:
         return {"softmax": self.softmax}
 
     def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
-        alive = [np.any([k.get(h != 0).any(axis=0) for h in hs], axis=0)
+        alive = [np.any([(k.get(h) != 0).any(axis=0) for h in hs], axis=0)
                  for hs in zip(*(self.activities(k, net, rows)[:-1] for rows in chunks(x)), strict=True)]
         return {"error": {"softmax": error(scores(self.softmax, k, net, x), k.get(y))},
                 "dead_units": [int(np.sum(~a)) for a in alive]}

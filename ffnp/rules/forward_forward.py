@@ -71,6 +71,9 @@ class ForwardForward:
         one_of("read_out", self.read_out, ("goodness", "softmax") if self.softmax_from else ("goodness",))
         if self.negatives == "hard" and (self.schedule == "layerwise" or not self.softmax_from):
             raise UserError("hard negatives are drawn from a head trained jointly: they need softmax_from and schedule joint")
+        if not (self.tiny >= 0 and self.peer >= 0 and 0 <= self.peer_keep <= 1):
+            raise UserError("tiny >= 0, peer >= 0 and 0 <= peer_keep <= 1 must hold, "
+                            f"not {self.tiny}, {self.peer}, {self.peer_keep}")
 
     # ----- the network -----
 
