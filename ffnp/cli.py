@@ -6,23 +6,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
 from .backend import BACKENDS
 from .compare import compare, table
 from .data import CATALOG, NAMES, fetch, load, where
 from .errors import UserError
 from .presets import PRESETS
 from .training import train
+from .version import __version__
 
 OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype")  # of train and compare alike, named as in `train`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line (by default the process's own); returns the exit code: 0, 2 a user's error, 130 Ctrl-C."""
-    args = parser().parse_args(argv)
     try:
-        args.command(args)
-        sys.stdout.flush()
+        try:
+            args = parser().parse_args(argv)
+            args.command(args)
+        finally:
+            sys.stdout.flush()
     except (UserError, OSError) as problem:
         if isinstance(problem, BrokenPipeError):  # the reader, `head` say, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -108,6 +110,8 @@ def data_command(args: argparse.Namespace) -> None:
             raise UserError(f"say which data set to fetch: {', '.join(NAMES)}")
         print(f"{args.name} is in {fetch(args.name)}")
         return
+    if args.name is not None:
+        raise UserError(f"`ffnp data list` lists all sets and takes no name, not {args.name!r}")
     for info in CATALOG.values():
         size = "x".join(map(str, info.shape))
         print(f"{info.name:<14} {info.n_train:>6,} + {info.n_test:<6,} images of {size:<8} "

@@ -1,5 +1,6 @@
 """A network is plain data: weights in tuples, no behaviour. Rules and optimisers are functions of it."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -72,4 +73,4 @@ def stack(rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str |
 def parameters(net: Net) -> int:
     """How many numbers the network learns."""
     layers = net.layers + ((net.head,) if net.head else ())
-    return sum(a.size for layer in layers for a in layer if a is not None)
+    return sum(math.prod(a.shape) for layer in layers for a in layer if a is not None)

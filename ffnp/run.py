@@ -3,7 +3,7 @@
 
 import json
 import os
-import zipfile
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +57,12 @@ def standardised(x: np.ndarray, preset: Preset, dtype: str) -> np.ndarray:
 def begin(preset: Preset, history: dict[str, Any]) -> Run:
     """An untrained run: the network drawn from the history's seed, put where its backend computes."""
     k, rng = load_backend(history["backend"]), np.random.default_rng([history["seed"], 0])
-    net = preset.rule.init(rng, history["sizes"], preset.init, preset.bias, history["dtype"])
+    try:
+        net = preset.rule.init(rng, history["sizes"], preset.init, preset.bias, history["dtype"])
+    except UserError:
+        raise
+    except (MemoryError, ValueError) as problem:  # what NumPy says of sizes that no memory holds
+        raise UserError(f"a network of sizes {history['sizes']} does not fit in memory") from problem
     net = each_array(net, lambda name, a: k.put(a))
     return Run(net, preset.optimisers.init(k, net), preset, {**history, "parameters": parameters(net)})
 
@@ -69,10 +74,10 @@ def save(run: Run, folder: Path) -> None:
         each_array(getattr(run, name), lambda path, a: arrays.update({path: k.get(a)}), name)
     text = json.dumps(run.history, indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "model.npz") as part, open(part, "wb") as file:
-        np.savez(file, json=np.array(text), **arrays)
     with replacing(folder / "history.json") as part:
         part.write_text(text + "\n")
+    with replacing(folder / "model.npz") as part, open(part, "wb") as file:  # last, as a run goes on from here
+        np.savez(file, json=np.array(text), **arrays)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -81,21 +86,22 @@ def load_run(folder: str | Path) -> Run:
     if not path.exists():
         raise UserError(f"there is no run in {folder}: it has no model.npz")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            arrays = dict(saved)
         history = json.loads(str(arrays["json"]))
         run = begin(from_settings(history["settings"]), history)
         k = load_backend(history["backend"])
         net = each_array(run.net, lambda path, a: like(a, arrays[path], k), "net")
         return run._replace(net=net, state=each_array(run.state, lambda path, a: like(a, arrays[path], k), "state"))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
-        raise UserError(f"{path} is damaged or not a run: {problem}") from problem
+    except Exception as problem:  # there is no end to what a damaged file can lead to
+        reason = re.split(r"\.\s|\n", str(problem))[0]  # what follows is NumPy's advice on trusting the file
+        raise UserError(f"{path} is damaged or not a run: {reason}") from problem
 
 
 def like(a: Array, saved: np.ndarray, k: Kernels) -> Array:
-    """The saved array in the place of a fresh one; step counts stay on the host. Raises ValueError for another shape."""
-    if saved.shape != a.shape:
-        raise ValueError(f"an array of shape {saved.shape} stands where {a.shape} belongs")
+    """The saved array in the place of a fresh one; step counts stay on the host. Raises ValueError for another kind."""
+    if (saved.shape, saved.dtype) != (a.shape, a.dtype):
+        raise ValueError(f"an array {saved.dtype} {saved.shape} stands where {a.dtype} {a.shape} belongs")
     return k.put(saved) if saved.dtype.kind == "f" else saved
 
 

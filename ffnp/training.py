@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from . import __version__
 from .backend import limit_threads, load_backend
 from .data import Dataset
 from .errors import DataError, UserError
 from .kernels.contract import Array
+from .net import Net
 from .optim import SCHEDULES
 from .presets import Preset, adapt
 from .presets import preset as preset_named
 from .rules.rule import error
 from .run import Run, begin, load_run, save, standardised
+from .version import __version__
 
 VALIDATION = 6  # every sixth training image validates, whatever the order of the data: of MNIST's 60,000, 10,000
 PACKAGES = ("numpy", "numba", "scipy")  # whose versions a history names
@@ -72,13 +73,31 @@ def train(
 
 
 def one_epoch(run: Run, split: Split, bar: tqdm) -> Run:
-    """One pass over the training images. Its randomness comes from (seed, epoch) alone, so a run can stop between any two."""
-    net, state, preset, history = run
-    k, epoch = load_backend(history["backend"]), len(history["epochs"]) + 1
+    """The run after one more pass over the training images, with its record in the history."""
+    preset, epoch, start = run.preset, len(run.history["epochs"]) + 1, time.perf_counter()
     stage, within = divmod(epoch - 1, preset.epochs)
     factor = SCHEDULES[preset.schedule](within + 1, preset.epochs)
-    rng = np.random.default_rng([history["seed"], epoch])
-    metrics, start = [], time.perf_counter()
+    net, metrics = learn(run, split, epoch, stage, factor, bar)
+    record: dict[str, Any] = {
+        "epoch": epoch, "stage": stage, "seconds": time.perf_counter() - start, "rate_factor": factor,
+        "train": {name: np.mean([m[name] for m in metrics], axis=0).tolist() for name in metrics[0]},
+    }
+    seen = preset.rule.diagnose(load_backend(run.history["backend"]), net, split.x_val, split.y_val)
+    errors = seen.pop("error")
+    for name, numbers in (record["train"] | seen).items():
+        if not np.isfinite(numbers).all():
+            raise DivergedError(f"{name.replace('_', ' ')} {numbers} is not finite in epoch {epoch}")
+    record |= {"val_error": errors[run.history["read_out"]], "val_read_outs": errors, **seen}
+    return run._replace(net=net, history={**run.history, "epochs": [*run.history["epochs"], record]})
+
+
+def learn(run: Run, split: Split, epoch: int, stage: int, factor: float, bar: tqdm) -> tuple[Net, list[dict[str, Any]]]:
+    """The visible loop: one epoch of batches, weights and optimiser state in place. Returns the batches' metrics too.
+
+    All randomness comes from (seed, epoch), so a run can stop between any two epochs and go on as if it had not.
+    """
+    net, state, preset, history = run
+    k, rng, metrics = load_backend(history["backend"]), np.random.default_rng([history["seed"], epoch]), []
     for step, rows in enumerate(batches(len(split.x), preset, rng), 1):
         x, y = k.take(split.x, rows), k.take(split.y, rows)
         for signals in preset.rule.signals(k, net, x, y, rng, stage):
@@ -86,15 +105,11 @@ def one_epoch(run: Run, split: Split, bar: tqdm) -> Run:
             metrics.append(signals.metrics)
             for layer, total in squares.items():
                 if not np.isfinite(total):
+                    optimiser = (layer == "the head" and preset.optimisers.head) or preset.optimisers.layers
                     raise DivergedError(f"the weights of {layer} are not finite after step {step} of epoch {epoch}; a lower "
-                                        f"learning rate than {preset.optimisers.layers.rate} may help")
+                                        f"learning rate than {optimiser.rate} may help")
         bar.update()
-    record = {"epoch": epoch, "stage": stage, "seconds": time.perf_counter() - start, "rate_factor": factor,
-              "train": {name: np.mean([m[name] for m in metrics], axis=0).tolist() for name in metrics[0]}}
-    seen = preset.rule.diagnose(k, net, split.x_val, split.y_val)
-    errors = seen.pop("error")
-    record |= {"val_error": errors[history["read_out"]], "val_read_outs": errors, **seen}
-    return Run(net, state, preset, {**history, "epochs": [*history["epochs"], record]})
+    return net, metrics
 
 
 def batches(n: int, preset: Preset, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -150,14 +165,18 @@ def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int 
 
 def resumed(preset: Preset, history: dict[str, Any], out: Path, resume: bool, overwrite: bool) -> Run:
     """The run in `out` where it is to go on, else a fresh one. Raises UserError rather than lose or mix up a run."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"{out} cannot be a folder for runs ({problem.strerror})") from problem
     if overwrite or not (out / "model.npz").exists():
         return begin(preset, history)
     if not resume:
         raise UserError(f"{out} already holds a run; go on with --resume, or choose another --out")
     run = load_run(out)
     before, now = ({**h, **h["settings"]} for h in (run.history, history))
-    for name in now.keys() - {"settings", "epochs", "test_error", "read_outs", "versions"} | history["settings"].keys():
-        if before.get(name) != now[name]:
+    for name in now:
+        if name not in ("settings", "test_error", "read_outs", "versions") and before.get(name) != now[name]:
             raise UserError(f"the run in {out} has {name} {before.get(name)}, not {now[name]}: it cannot go on so")
     return run
 

@@ -3,10 +3,10 @@
 Letters: `B` rows of a batch, `I` inputs and `O` outputs of a layer, `C` classes; `W (I, O)` and `b (O,)` weights, `x`
 input, `z` pre-activation, `h` activity, `delta` error signal, `y (B,)` integer labels, `e = P - Y` output error.
 Arrays are C-contiguous, float32 or float64, and a result has the dtype of the arguments. Above this floor an array may
-live on a device: it has `.shape` and `len`, and `a[i:j]` gives its rows; all else goes through a kernel.
+live on a device: it has `.shape`, `.dtype` and `len`, and `a[i:j]` gives its rows; all else goes through a kernel.
 
-Errors: shapes that do not fit raise ValueError (or the backend's own error), and a float array that is not
-C-contiguous or neither float32 nor float64 raises ValueError or TypeError. No kernel changes an argument, except
+Errors: shapes that do not fit raise ValueError (or the backend's own error), and outside *moving data* a float array
+that is not C-contiguous or neither float32 nor float64 raises ValueError or TypeError. No kernel changes an argument, except
 the two `*_step`s, which write the layer and its memory in place.
 """
 
@@ -57,10 +57,10 @@ class Kernels(Protocol):
     # ----- moving data -----
 
     def put(self, a: Array) -> Array:
-        """A NumPy array, copied to where this backend computes."""
+        """A NumPy array, copied to where this backend computes.  Any shape -> the same."""
 
     def get(self, a: Array) -> Array:
-        """The array as a NumPy array on the host."""
+        """The array as a NumPy array on the host.  Any shape -> the same."""
 
     def take(self, a: Array, rows: Array) -> Array:
         """Rows of `a` by integer index (n,) -> (n, ...). Raises IndexError out of range."""
@@ -127,9 +127,10 @@ class Kernels(Protocol):
         """
 
     def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
-        """The running mean activity m <- keep m + (1 - keep) mean_B(h), then strength (m - mean_j m).  -> (O,), (1, O).
+        """The running mean activity m <- keep m + (1 - keep) mean_B(h), then strength (m - mean_j m).
 
-        Hinton's peer normalisation: it draws every unit's mean activity to the layer's, dead units included.
+        (O,) (B, O) -> (O,) (1, O), `B >= 1`. Hinton's peer normalisation: it draws every unit's mean activity to the
+        layer's, dead units included.
         """
 
     # ----- from signals to a step -----

@@ -19,9 +19,9 @@ import numpy as np
 from numba import njit
 from scipy.linalg import blas
 
+from .checks import check, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 from .reference import (  # noqa: F401
-    check,
     draw_wrong,
     get,
     hstack,
@@ -55,7 +55,8 @@ def gemm(alpha: float, a: Array, b: Array, out: Array, beta: float = 0.0, ta: bo
 
 
 def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
-    check(x, W)
+    check(x, W, b)
+    check_shape(W.shape[1:], b)
     z = gemm(1.0, x, W, np.empty((len(x), W.shape[1]), x.dtype))
     if b is not None:
         _add_bias(z, b)
@@ -75,7 +76,6 @@ def stack(pairs: list[Pair]) -> Pair:
 
 def audible(pre: Array, post: Array) -> Pair:
     """The pair without the rows whose post is all zero. A post of one row meets the sum of `pre`."""
-    check(pre, post)
     if len(post) == 1:
         return Pair(pre.sum(axis=0, keepdims=True), post)
     rows = _speaks(post, np.empty(len(post), np.bool_))
@@ -87,6 +87,7 @@ def bias_gradient(pairs: list[Pair], rows: int) -> Array:
 
 
 def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
+    check_step([layer], pairs)
     W, b = layer
     pre, post = stack(pairs)
     dW = gemm(1 / rows, pre, post, np.empty_like(W), ta=True)
@@ -94,6 +95,7 @@ def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
 
 
 def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+    check_step([layer, velocity], pairs)
     (W, b), (v, u) = layer, velocity
     pre, post = stack(pairs)
     gemm(c.gain / rows, pre, post, v, beta=c.keep, ta=True)
@@ -106,12 +108,14 @@ def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c
 
 
 def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+    check_step([layer, first, second], pairs)
     total = 0.0
     for is_bias, (w, m, s, g) in enumerate(zip(layer, first, second, gradient(layer, pairs, rows), strict=True)):
         if w is not None:
             l2, decay = (c.l2, c.decay) if c.decay_biases or not is_bias else (0.0, 0.0)
-            scalars = _as(w, c.beta1, c.beta2, c.correct1, c.correct2, c.epsilon, c.rate, decay, l2)
-            total += _adam(w.ravel(), m.ravel(), s.ravel(), g.ravel(), *scalars)
+            betas = _as(w, c.beta1, 1 - c.beta1, c.beta2, 1 - c.beta2)  # in float32, 1 - 0.999 is off by 5e-5
+            scalars = _as(w, c.correct1, c.correct2, c.epsilon, c.rate, decay, l2)
+            total += _adam(w.ravel(), m.ravel(), s.ravel(), g.ravel(), *betas, *scalars)
     return float(total)
 
 
@@ -120,6 +124,7 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
 
 def gate(delta: Array, h: Array, activation: str) -> Array:
     check(delta, h)
+    check_shape(delta.shape, h)
     return GATES[activation](delta, h, np.empty_like(delta))
 
 
@@ -142,9 +147,10 @@ def normalise(h: Array, root: float, tiny: float) -> Array:
 
 def goodness_signal(h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
     check(h, squares, positive)
+    check_shape(h.shape[:1], squares, positive)
     post = np.empty_like(h)
     loss = _goodness_signal(h, squares, positive, post, *_as(h, theta, share))
-    return post, loss / len(h) if len(h) else 0.0
+    return post, float(loss) / len(h) if len(h) else 0.0
 
 
 def _as(like: Array, *scalars: float) -> tuple[Array, ...]:
@@ -264,12 +270,12 @@ def _descend(w, v, l2, decay, rate):
 
 
 @loop
-def _adam(w, m, s, g, beta1, beta2, correct1, correct2, epsilon, rate, decay, l2):
+def _adam(w, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2):
     total = w.dtype.type(0)
     for i in range(w.size):
         d = g[i] + l2 * w[i]
-        m[i] = beta1 * m[i] + (1 - beta1) * d
-        s[i] = beta2 * s[i] + (1 - beta2) * d * d
+        m[i] = beta1 * m[i] + fresh1 * d
+        s[i] = beta2 * s[i] + fresh2 * d * d
         step = m[i] / correct1 / (np.sqrt(s[i] / correct2) + epsilon)
         w[i] = w[i] - decay * w[i] - rate * step
         total += w[i] * w[i]

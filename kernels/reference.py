@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .checks import check, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 Function = Callable[[Array], Array]
 ACTIVATIONS: dict[str, Function] = {"linear": lambda z: z, "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
 DERIVATIVES: dict[str, Function] = {  # f'(z) as a function of the activity h = f(z)
@@ -42,13 +42,15 @@ def hstack(*parts: Array) -> Array:
 
 
 def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
-    check(x, W)
+    check(x, W, b)
+    check_shape(W.shape[1:], b)
     z = x @ W if b is None else x @ W + b
     return ACTIVATIONS[activation](z)
 
 
 def gate(delta: Array, h: Array, activation: str) -> Array:
     check(delta, h)
+    check_shape(delta.shape, h)
     return delta * DERIVATIVES[activation](h)
 
 
@@ -89,6 +91,7 @@ def softmax(z: Array) -> Array:
 
 def softmax_error(z: Array, y: Array) -> tuple[Array, float]:
     check(z)
+    check_shape(z.shape[:1], y)
     rows = np.arange(len(y))
     shifted = z - z.max(axis=1, keepdims=True)
     loss = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, y]
@@ -99,6 +102,8 @@ def softmax_error(z: Array, y: Array) -> tuple[Array, float]:
 
 def draw_wrong(z: Array, y: Array, u: Array) -> Array:
     check(z)
+    check(u)
+    check_shape(z.shape[:1], y, u)
     rows = np.arange(len(y))
     wrong = z.astype(np.float64)
     wrong[rows, y] = -np.inf
@@ -113,6 +118,7 @@ def draw_wrong(z: Array, y: Array, u: Array) -> Array:
 
 def overlay(x: Array, Y: Array) -> Array:
     check(x, Y)
+    check_shape(x[:, : Y.shape[1]].shape, Y)
     out = x.copy()
     out[:, : Y.shape[1]] = Y
     return out
@@ -121,7 +127,7 @@ def overlay(x: Array, Y: Array) -> Array:
 def normalise(h: Array, root: float, tiny: float) -> Array:
     check(h)
     norm = np.sqrt(sum_squares(h))[:, None]
-    return h / np.where(norm > 0, norm / h.dtype.type(root) + h.dtype.type(tiny), 1)
+    return h / np.where(norm != 0, norm / h.dtype.type(root) + h.dtype.type(tiny), 1)
 
 
 def sum_squares(h: Array) -> Array:
@@ -131,6 +137,7 @@ def sum_squares(h: Array) -> Array:
 
 def goodness_signal(h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
     check(h, squares, positive)
+    check_shape(h.shape[:1], squares, positive)
     margin = share * squares - theta
     loss = np.logaddexp(0, (1 - 2 * positive) * margin)
     post = ((sigmoid(margin) - positive) * share).astype(h.dtype)[:, None] * h
@@ -144,6 +151,7 @@ def sigmoid(x: Array) -> Array:
 
 def peer_signal(mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
     check(mean, h)
+    check_shape(h.shape[1:], mean)
     m = (keep * mean + (1 - keep) * h.mean(axis=0)).astype(h.dtype)
     return m, (strength * (m - m.mean())).astype(h.dtype)[None]
 
@@ -152,10 +160,10 @@ def peer_signal(mean: Array, h: Array, keep: float, strength: float) -> tuple[Ar
 
 
 def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
+    check_step([layer], pairs)
     W, b = layer
     dW, db = np.zeros_like(W), np.zeros(W.shape[1], W.dtype)
     for pre, post in pairs:
-        check(pre, post)
         sent = np.broadcast_to(post, (len(pre), W.shape[1]))
         dW += pre.T @ sent / rows
         db += sent.sum(axis=0) / rows
@@ -163,6 +171,7 @@ def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
 
 
 def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+    check_step([layer, velocity], pairs)
     for is_bias, (w, v, g) in enumerate(zip(layer, velocity, gradient(layer, pairs, rows), strict=True)):
         if w is not None:
             decays = not is_bias or c.decay_biases
@@ -172,6 +181,7 @@ def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c
 
 
 def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+    check_step([layer, first, second], pairs)
     for is_bias, (w, m, s, g) in enumerate(zip(layer, first, second, gradient(layer, pairs, rows), strict=True)):
         if w is not None:
             decays = not is_bias or c.decay_biases
@@ -185,11 +195,3 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
 
 def squares(layer: Layer) -> float:
     return sum(float(np.vdot(w, w)) for w in layer if w is not None)
-
-
-def check(*arrays: Array) -> None:
-    """Raises ValueError unless all arrays are C-contiguous and of one dtype, float32 or float64."""
-    for a in arrays:
-        if a.dtype not in FLOATS or a.dtype != arrays[0].dtype or not a.flags.c_contiguous:
-            raise ValueError(f"a kernel takes C-contiguous arrays of one dtype, float32 or float64, not {a.dtype} "
-                             f"{a.shape} with strides {a.strides}")
