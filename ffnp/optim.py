@@ -106,7 +106,9 @@ class Optimisers(NamedTuple):
     head: Optimiser | None = None
 
     def init(self, k: Kernels, net: Net) -> State:
-        """The state before the first step."""
+        """The state before the first step. Raises UserError for a head that nobody moves."""
+        if net.head and not self.head:
+            raise UserError("the network has a softmax head, but no optimiser is named for it")
         head = self.head.memory(k, net.head) if self.head and net.head else None
         return State(tuple(self.layers.memory(k, layer) for layer in net.layers), head)
 

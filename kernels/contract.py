@@ -136,7 +136,10 @@ class Kernels(Protocol):
     # ----- from signals to a step -----
 
     def gradient(self, layer: Layer, pairs: list[Pair], rows: int) -> Layer:
-        """dW = sum_k pre_k^T post_k / rows and db = sum of the posts / rows (None without biases).  -> (I, O), (O,)."""
+        """dW = sum_k pre_k^T post_k / rows and db = sum of the posts / rows (None without biases).  -> (I, O), (O,).
+
+        At least one pair. A row whose post is all zero adds nothing, whatever its `pre`.
+        """
 
     def momentum_step(self, layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
         """One velocity step, in place (see `Momentum`). Returns the sum of squares of the new weights and biases:

@@ -108,9 +108,7 @@ def draw_wrong(z: Array, y: Array, u: Array) -> Array:
     wrong = z.astype(np.float64)
     wrong[rows, y] = -np.inf
     so_far = softmax(wrong).cumsum(axis=1)
-    drawn = (u[:, None] * so_far[:, -1:] >= so_far).sum(axis=1)
-    last = z.shape[1] - 1 - (y == z.shape[1] - 1)  # where rounding leaves no class above the draw
-    return np.minimum(drawn, last)
+    return (u[:, None] * so_far[:, -1:] >= so_far).sum(axis=1)
 
 
 # ----- Forward-Forward -----

@@ -253,3 +253,10 @@ def test_the_step_schedule_drops_tenfold_after_60_and_after_90_percent(E):
     drops = [e for e in range(1, E) if rates[e] != rates[e - 1]]  # epochs after which the rate drops
     assert drops == [6 * E // 10, 9 * E // 10]
     assert (rates[0], rates[-1]) == pytest.approx((1, 0.01))
+
+
+@each_backend
+def test_a_head_needs_an_optimiser(k):
+    net = Net((), 2, head=Dense(np.zeros((3, 2)), None))
+    with pytest.raises(UserError, match="the network has a softmax head, but no optimiser is named for it"):
+        Optimisers(Optimiser("sgd", rate=1.0)).init(k, net)

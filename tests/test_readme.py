@@ -1,0 +1,45 @@
+"""What the README shows, works: each Python block runs, and the commands and files it names exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ffnp.cli import parser
+from ffnp.presets import PRESETS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_python_blocks_run(block, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_there_are_blocks():
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:kernels|ffnp|tests|tutorials)/[\w./-]*)`", README))))
+def test_files_are_there(path):
+    assert (ROOT / path).exists()
+
+
+def test_the_picture_is_there():
+    assert (ROOT / re.findall(r"!\[.*?\]\((.*?)\)", README)[0]).stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", re.findall(r"^ffnp (train [\w-]+ .*?)$", README, re.MULTILINE))
+def test_commands_can_be_read(command):
+    assert parser().parse_args(command.replace("$ ", "").split()).preset in PRESETS
+
+
+def test_every_preset_is_in_the_change_log():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in changes for name in PRESETS)
