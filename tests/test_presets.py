@@ -139,3 +139,11 @@ def test_a_recipe_of_ones_own_survives_json():
     mine = Preset("mine", "nowhere", ForwardForward(label="append"), (5, 6), standardise=(0.1, 0.2), epochs=2, batch=None,
                   optimisers=Optimisers(Optimiser("adam", 0.1), Optimiser("sgd", 0.2, decay=0.1, decay_kind="l2")))
     assert from_settings(json.loads(json.dumps(mine.settings()))) == mine
+
+
+def test_a_rule_without_a_name_cannot_be_written_down():
+    class Nameless(Backprop):
+        pass
+
+    with pytest.raises(UserError, match=r"the rule Nameless has no name yet: add it to ffnp\.rules\.RULES"):
+        replace(PRESETS["bp"], rule=Nameless()).settings()

@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, dense, stack
 from ..optim import Signals
-from .rule import ReadOut, chunks, error, one_of
+from .rule import ReadOut, chunks, error, one_of, scores
 
 # Whose labels make the negatives: name -> labels from (k, y, the head's logits, rng). The permuted ones are sometimes right.
 NEGATIVES: dict[str, Callable[[Kernels, Array, Array, np.random.Generator], Array]] = {
@@ -121,7 +121,7 @@ class ForwardForward:
         Y = k.vstack(self.one_hot(k, y, net, x), self.one_hot(k, wrong, net, x))
         positive = k.put(np.repeat([1, 0], B).astype(x.dtype))  # (2 B,)
         pairs, means, losses = {}, list(net.means), []
-        for l, (received, h) in enumerate(self.forward(k, net, k.vstack(x, x), Y, upto=len(trained) and trained[-1] + 1)):
+        for l, (received, h) in enumerate(self.forward(k, net, k.vstack(x, x), Y, upto=max(trained, default=-1) + 1)):
             if l in trained:
                 post, loss = k.goodness_signal(h, k.sum_squares(h), positive, self.threshold(h), self.share(h))
                 pairs[l] = [Pair(received, post)]
@@ -191,7 +191,7 @@ class ForwardForward:
         right = table[np.arange(len(labels)), labels]
         errors = {"goodness": error(table[:, :, self.goodness_from - 1 :].sum(axis=2), labels)}
         if self.softmax_from:
-            errors["softmax"] = error(np.concatenate([self.by_softmax(k, net, rows) for rows in chunks(x)]), labels)
+            errors["softmax"] = error(scores(self.by_softmax, k, net, x), labels)
         return {
             "error": errors,
             "layer_error": [error(table[:, :, l], labels) for l in range(len(net.layers))],
