@@ -83,6 +83,7 @@ def audible(pre: Array, post: Array) -> Pair:
 
 
 def bias_gradient(pairs: list[Pair], rows: int) -> Array:
+    """The sum of all posts / rows, (O,); a post of one row counts once for each row of `pre`."""
     return sum(p.post.sum(axis=0) * (len(p.pre) / len(p.post) / rows if len(p.post) else 0) for p in pairs)
 
 

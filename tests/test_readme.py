@@ -13,6 +13,8 @@ from ffnp.presets import PRESETS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FILES = sorted(set(re.findall(r"`((?:kernels|ffnp|tests|tutorials)/[\w./-]*)`", README)))
+COMMANDS = re.findall(r"^\$ ffnp (train .*)$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
@@ -22,11 +24,12 @@ def test_python_blocks_run(block, tmp_path):
     assert done.stdout
 
 
-def test_there_are_blocks():
-    assert len(BLOCKS) == 2
+def test_something_is_found_to_check():
+    assert len(BLOCKS) == len(COMMANDS) == 2
+    assert len(FILES) > 10
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:kernels|ffnp|tests|tutorials)/[\w./-]*)`", README))))
+@pytest.mark.parametrize("path", FILES)
 def test_files_are_there(path):
     assert (ROOT / path).exists()
 
@@ -35,7 +38,7 @@ def test_the_picture_is_there():
     assert (ROOT / re.findall(r"!\[.*?\]\((.*?)\)", README)[0]).stat().st_size > 0
 
 
-@pytest.mark.parametrize("command", re.findall(r"^\$ ffnp (train .*)$", README, re.MULTILINE))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_commands_can_be_read(command):
     assert parser().parse_args(command.split()).preset in PRESETS
 
