@@ -21,12 +21,14 @@ class Net(NamedTuple):
     """`layers` bottom up, for so many `classes`; what a rule needs beside them it keeps here too.
 
     `head`: Forward-Forward's softmax read-out. `means`: each layer's running mean activity (peer normalisation).
+    `feedback`: the matrices that bring errors back, each `W (I, O)` without biases; the rule says which leads where.
     """
 
     layers: tuple[Dense, ...]
     classes: int
     head: Dense | None = None
     means: tuple[Array, ...] = ()
+    feedback: tuple[Dense, ...] = ()
 
 
 Initialiser = Callable[[np.random.Generator, int, int], np.ndarray]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import UserError
-from .kernels.contract import Adam, Array, Kernels, Layer, Momentum, Pair
+from .kernels.contract import Adam, Kernels, Layer, Momentum, Pair
 from .net import Dense, Net
 
 
@@ -20,13 +20,15 @@ class Signals(NamedTuple):
     """What a rule answers to a batch of `rows` rows: dW_l = sum_k pre_k^T post_k / rows for each layer it names.
 
     `layers`: layer number (from 0) -> its pairs; a layer that is not named is left alone. `head`: the pairs of the
-    softmax read-out. `means`: the new running means, where the rule keeps them. `metrics`: numbers of this batch.
+    softmax read-out. `feedback`: as `layers`, for the feedback matrices that learn. `replaced`: parts of the network
+    that take a new value instead of a step, by their name in `Net`. `metrics`: numbers of this batch.
     """
 
     rows: int
     layers: dict[int, list[Pair]]
     head: list[Pair] | None = None
-    means: tuple[Array, ...] = ()
+    feedback: dict[int, list[Pair]] = {}
+    replaced: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
 
 
@@ -97,33 +99,50 @@ class State(NamedTuple):
 
     layers: tuple[Memory, ...]
     head: Memory | None
+    feedback: tuple[Memory, ...] = ()
 
 
 class Optimisers(NamedTuple):
-    """Who moves what: `layers` the network's layers, `head` the softmax read-out if there is one."""
+    """Who moves what: `layers` the network's layers, `head` the softmax read-out, `feedback` the matrices of that name.
+
+    Without one for `feedback` those matrices stay as they were drawn.
+    """
 
     layers: Optimiser
     head: Optimiser | None = None
+    feedback: Optimiser | None = None
 
     def init(self, k: Kernels, net: Net) -> State:
         """The state before the first step. Raises UserError for a head that nobody moves."""
         if net.head and not self.head:
             raise UserError("the network has a softmax head, but no optimiser is named for it")
         head = self.head.memory(k, net.head) if self.head and net.head else None
-        return State(tuple(self.layers.memory(k, layer) for layer in net.layers), head)
+        feedback = tuple(self.feedback.memory(k, B) for B in net.feedback) if self.feedback else ()
+        return State(tuple(self.layers.memory(k, layer) for layer in net.layers), head, feedback)
 
     def apply(self, k: Kernels, net: Net, signals: Signals, state: State, factor: float) -> tuple[Net, dict[str, float]]:
-        """One step of every layer that has a signal, weights and state in place.
+        """One step of all that has a signal, weights and state in place; `factor` is the schedule's.
 
-        Returns the network with its new means, and the sum of squares of each stepped layer's weights by name.
+        Returns the network with its replaced parts, and the sum of squares of what was stepped, by name.
+        Raises UserError for a signal to feedback matrices that nobody moves.
         """
-        squares = {
-            f"layer {l + 1}": self.layers.step(k, net.layers[l], state.layers[l], pairs, signals.rows, factor)
-            for l, pairs in signals.layers.items()
-        }
-        if signals.head and self.head and net.head and state.head:
-            squares["the head"] = self.head.step(k, net.head, state.head, signals.head, signals.rows, factor)
-        return net._replace(means=signals.means or net.means), squares
+        if signals.feedback and not self.feedback:
+            raise UserError("the feedback matrices of this rule learn, but no optimiser is named for them")
+        moved: dict[str, tuple[Any, Any, list[Pair]]] = {
+            f"layer {l + 1}": (net.layers[l], state.layers[l], pairs) for l, pairs in signals.layers.items()}
+        if signals.head:
+            moved["the head"] = net.head, state.head, signals.head
+        for l, pairs in signals.feedback.items():
+            moved[f"feedback matrix {l + 1}"] = net.feedback[l], state.feedback[l], pairs
+        squares = {name: self.mover(name).step(k, layer, memory, pairs, signals.rows, factor)
+                   for name, (layer, memory, pairs) in moved.items()}
+        return net._replace(**signals.replaced), squares
+
+    def mover(self, name: str) -> Optimiser:
+        """The optimiser of what `apply` calls by this name."""
+        found = {"layer": self.layers, "the": self.head, "feedback": self.feedback}[name.split()[0]]
+        assert found is not None
+        return found
 
 
 def zeros(k: Kernels, layer: Dense) -> Dense:

@@ -71,6 +71,26 @@ class Kernels(Protocol):
     def hstack(self, *parts: Array) -> Array:
         """Columns side by side: (B, I1), (B, I2), ... -> (B, I1 + I2 + ...)."""
 
+    # ----- number by number -----
+
+    def add(self, a: Array, b: Array, factor: float) -> Array:
+        """a + factor b.  Two arrays of one shape -> that shape."""
+
+    def scale(self, a: Array, factor: float) -> Array:
+        """factor a.  Any shape -> the same."""
+
+    def sign(self, a: Array) -> Array:
+        """-1, 0 or 1 for each number.  Any shape -> the same."""
+
+    def blend(self, mask: Array, a: Array, b: Array) -> Array:
+        """a where the mask is 1, b where it is 0: a hybrid image.  (B, I) (B, I) (B, I) -> (B, I)."""
+
+    def shift(self, x: Array, moves: Array, shape: tuple[int, ...]) -> Array:
+        """Row i, an image of `shape` (height, width[, channels]), moved down and right by moves[i]; zeros come in.
+
+        (B, I) (B, 2) integers of any size -> (B, I). Raises ValueError unless an image of this shape has I numbers.
+        """
+
     # ----- dense layers -----
 
     def dense(self, x: Array, W: Array, b: Array | None, activation: str) -> Array:
@@ -115,15 +135,21 @@ class Kernels(Protocol):
     def normalise(self, h: Array, root: float, tiny: float) -> Array:
         """h / (|h| / root + tiny) per row: sqrt(O) as root makes the mean square 1. A zero row stays.  (B, O) -> (B, O)."""
 
+    def normalise_batch(self, h: Array) -> Array:
+        """h / ||h||, the Frobenius norm of all rows together; zeros stay.  (B, O) -> (B, O).
+
+        Srinivasan et al. 2024, as their published code normalises activity.
+        """
+
     def sum_squares(self, h: Array) -> Array:
         """sum_j h_j^2 per row.  (B, O) -> (B,)."""
 
-    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
-        """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) -> (B, O), float.
+    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, float]:
+        """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) (B,) -> (B, O), float.
 
-        The goodness G is `share` of the sum of squares: 1 for the sum, 1 / O for the mean. The signal is half the
-        gradient in z of the logistic loss softplus((1 - 2 t) (G - theta)) through a ReLU layer; the number is the mean
-        loss. Stable at any margin. Hinton 2022, section 2.
+        The goodness G is `share` of the sum of squares: 1 for the sum, 1 / O for the mean; each row has its own threshold
+        theta. The signal is half the gradient in z of the logistic loss softplus((1 - 2 t) (G - theta)) through a ReLU
+        layer; the number is the mean loss. Stable at any margin. Hinton 2022, section 2.
         """
 
     def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:

@@ -22,13 +22,18 @@ from scipy.linalg import blas
 from .checks import check, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 from .reference import (  # noqa: F401
+    blend,
     draw_wrong,
     get,
     hstack,
+    normalise_batch,
     one_hot,
     overlay,
     peer_signal,
     put,
+    scale,
+    shift,
+    sign,
     softmax,
     softmax_error,
     take,
@@ -123,6 +128,14 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
 # ----- everything else: one pass -----
 
 
+def add(a: Array, b: Array, factor: float) -> Array:
+    check(a, b)
+    check_shape(a.shape, b)
+    out = np.empty_like(a)
+    _add(a.ravel(), b.ravel(), out.ravel(), *_as(a, factor))
+    return out
+
+
 def gate(delta: Array, h: Array, activation: str) -> Array:
     check(delta, h)
     check_shape(delta.shape, h)
@@ -146,17 +159,23 @@ def normalise(h: Array, root: float, tiny: float) -> Array:
     return _normalise(h, np.empty_like(h), *_as(h, root, tiny))
 
 
-def goodness_signal(h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
-    check(h, squares, positive)
-    check_shape(h.shape[:1], squares, positive)
+def goodness_signal(h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, float]:
+    check(h, squares, positive, theta)
+    check_shape(h.shape[:1], squares, positive, theta)
     post = np.empty_like(h)
-    loss = _goodness_signal(h, squares, positive, post, *_as(h, theta, share))
+    loss = _goodness_signal(h, squares, positive, theta, post, *_as(h, share))
     return post, float(loss) / len(h) if len(h) else 0.0
 
 
 def _as(like: Array, *scalars: float) -> tuple[Array, ...]:
     """The scalars in the array's dtype, so that a loop over float32 stays in float32."""
     return tuple(like.dtype.type(s) for s in scalars)
+
+
+@loop
+def _add(a, b, out, factor):
+    for i in range(a.size):
+        out[i] = a[i] + factor * b[i]
 
 
 @loop
@@ -244,10 +263,10 @@ def _normalise(h, out, root, tiny):
 
 
 @loop
-def _goodness_signal(h, squares, positive, post, theta, share):
+def _goodness_signal(h, squares, positive, theta, post, share):
     loss = 0.0
     for i in range(h.shape[0]):
-        margin = share * squares[i] - theta
+        margin = share * squares[i] - theta[i]
         small = np.exp(-abs(margin))
         p = (1 if margin >= 0 else small) / (1 + small)
         loss += max((1 - 2 * positive[i]) * margin, 0) + np.log1p(small)

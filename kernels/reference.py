@@ -1,5 +1,6 @@
 """The kernels of `contract` in plain NumPy, each as its formula reads: the truth the other backends are tested against."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -36,6 +37,47 @@ def vstack(*parts: Array) -> Array:
 
 def hstack(*parts: Array) -> Array:
     return np.hstack(parts)
+
+
+# ----- number by number -----
+
+
+def add(a: Array, b: Array, factor: float) -> Array:
+    check(a, b)
+    check_shape(a.shape, b)
+    return a + a.dtype.type(factor) * b
+
+
+def scale(a: Array, factor: float) -> Array:
+    check(a)
+    return a.dtype.type(factor) * a
+
+
+def sign(a: Array) -> Array:
+    check(a)
+    return np.sign(a)
+
+
+def blend(mask: Array, a: Array, b: Array) -> Array:
+    check(mask, a, b)
+    check_shape(mask.shape, a, b)
+    return np.where(mask != 0, a, b)
+
+
+def shift(x: Array, moves: Array, shape: tuple[int, ...]) -> Array:
+    check(x)
+    check_shape((len(x), math.prod(shape)), x)
+    check_shape((len(x), 2), moves)
+    images = x.reshape(len(x), *shape)
+    out = np.zeros_like(images)
+    for image, moved, (down, right) in zip(images, out, moves.tolist(), strict=True):
+        moved[window(down), window(right)] = image[window(-down), window(-right)]
+    return out.reshape(x.shape)
+
+
+def window(move: int) -> slice:
+    """Where a line of pixels that is moved by `move` lands in the picture; of -move, which of them land there."""
+    return slice(move, None) if move > 0 else slice(None, move or None)
 
 
 # ----- dense layers -----
@@ -128,14 +170,20 @@ def normalise(h: Array, root: float, tiny: float) -> Array:
     return h / np.where(norm != 0, norm / h.dtype.type(root) + h.dtype.type(tiny), 1)
 
 
+def normalise_batch(h: Array) -> Array:
+    check(h)
+    norm = np.sqrt(sum_squares(h).sum())
+    return h / norm if norm != 0 else h.copy()
+
+
 def sum_squares(h: Array) -> Array:
     check(h)
     return (h * h).sum(axis=1)
 
 
-def goodness_signal(h: Array, squares: Array, positive: Array, theta: float, share: float) -> tuple[Array, float]:
-    check(h, squares, positive)
-    check_shape(h.shape[:1], squares, positive)
+def goodness_signal(h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, float]:
+    check(h, squares, positive, theta)
+    check_shape(h.shape[:1], squares, positive, theta)
     margin = share * squares - theta
     loss = np.logaddexp(0, (1 - 2 * positive) * margin)
     post = ((sigmoid(margin) - positive) * share).astype(h.dtype)[:, None] * h

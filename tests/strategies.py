@@ -1,5 +1,6 @@
 """Everything the tests draw with Hypothesis. Sizes are small and ragged: 0 and 1 rows, 1 unit, and odd numbers of them."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +11,16 @@ from hypothesis.extra.numpy import arrays
 
 from ffnp.kernels.contract import Adam, Momentum, Pair
 from ffnp.net import Dense
-from ffnp.rules import Backprop, ForwardForward
+from ffnp.rules import (
+    PEPITA,
+    AdaptiveFeedback,
+    Backprop,
+    DirectFeedback,
+    FeedbackAlignment,
+    ForwardForward,
+    MonoForward,
+    UnsupervisedForwardForward,
+)
 
 Strategy = st.SearchStrategy[Any]
 
@@ -35,6 +45,7 @@ sizes = st.fixed_dictionaries({
     "biased": st.booleans(),  # whether the layer has biases
 })
 rates = st.sampled_from([0.0, 0.1, 0.5, 0.9])
+factors = st.sampled_from([0.0, 1.0, -1.0, 0.1, -2.5])
 keys = st.integers(0, 2**32 - 1)
 activations = st.sampled_from(["linear", "relu", "tanh"])
 momenta = st.builds(
@@ -60,6 +71,22 @@ def real(letters: str, **bounds: int) -> Part:
 
 def labels(n: Sizes, dtype: Any) -> Strategy:
     return arrays(np.int64, n["B"], elements=st.integers(0, n["C"] - 1))
+
+
+def masks(n: Sizes, dtype: Any) -> Strategy:
+    return arrays(dtype, (n["B"], n["I"]), elements=st.sampled_from([0, 1]))
+
+
+def moves(n: Sizes, dtype: Any) -> Strategy:
+    """How far each image goes down and right, (B, 2): some stay, some leave the picture."""
+    return arrays(np.int64, (n["B"], 2), elements=st.integers(-3, 3) | st.integers(-20, 20))
+
+
+def shapes(n: Sizes, dtype: Any) -> Strategy:
+    """Every shape of an image of I numbers: (height, width) or (height, width, channels)."""
+    lengths = range(1, n["I"] + 1)
+    every = [*itertools.product(lengths, repeat=2), *itertools.product(lengths, repeat=3)]
+    return st.sampled_from([shape for shape in every if math.prod(shape) == n["I"]])
 
 
 def chances(n: Sizes, dtype: Any) -> Strategy:
@@ -109,6 +136,11 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "take": (real("RI"), picks),
     "vstack": (real("BI"), real("RI"), real("BI")),
     "hstack": (real("BI"), real("BO"), real("BI")),
+    "add": (real("BI"), real("BI"), free(factors)),
+    "scale": (real("BI"), free(factors)),
+    "sign": (real("BI"),),
+    "blend": (masks, real("BI"), real("BI")),
+    "shift": (real("BI"), moves, shapes),
     "dense": (real("BI"), real("IO"), biases(), free(activations)),
     "gate": (real("BO"), real("BO"), free(activations)),
     "project": (real("BO"), real("IO")),
@@ -119,8 +151,9 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "draw_wrong": (real("BC"), labels, chances),
     "overlay": (real("BI"), slots),
     "normalise": (real("BO"), lambda n, dtype: st.sampled_from([1.0, n["O"] ** 0.5]), free(st.sampled_from([0.0, 1e-8, 0.1]))),
+    "normalise_batch": (real("BO"),),
     "sum_squares": (real("BO"),),
-    "goodness_signal": (real("BO"), real("B", least=0), signs, free(rates), free(st.sampled_from([1.0, 0.25]))),
+    "goodness_signal": (real("BO"), real("B", least=0), signs, real("B"), free(st.sampled_from([1.0, 0.25]))),
     "peer_signal": (real("O"), real("RO"), free(rates), free(rates)),
     "gradient": (layer(), pairs, free(st.integers(1, 9))),
     "momentum_step": (layer(), layer(), pairs, free(st.integers(1, 9)), free(momenta)),
@@ -188,31 +221,64 @@ class Problem(NamedTuple):
 
 
 @st.composite
-def problems(draw: st.DrawFn, least: int = 1, rows: Strategy = widths) -> Problem:
-    """Problems with `least` to three hidden layers, and at least as many inputs as classes."""
+def problems(draw: st.DrawFn, least: int = 1, most: int = 3, rows: Strategy = widths) -> Problem:
+    """Problems with `least` to `most` hidden layers, and at least as many inputs as classes."""
     classes, B, rng = draw(st.integers(2, 4)), draw(rows), np.random.default_rng(draw(seeds))
-    hidden = draw(st.lists(widths, min_size=least, max_size=3))
+    hidden = draw(st.lists(widths, min_size=least, max_size=most))
     y = rng.integers(classes, size=B)
     wrong = (y + rng.integers(1, classes, size=B)) % classes
     inputs = classes + draw(st.integers(0, 4))
     return Problem((inputs, *hidden, classes), rng.standard_normal((B, inputs)), y, wrong, rng)
 
 
+contrasts: dict[str, Strategy] = {
+    "goodness": st.sampled_from(["sum", "mean"]), "theta": st.sampled_from([0.5, 1.0, 2.0]), "theta_per_unit": st.booleans(),
+    "loss": st.sampled_from(["logistic", "symba"]), "alpha": st.sampled_from([1.0, 4.0]), "collaborate": st.booleans(),
+    "norm": st.sampled_from(["rms", "l2", "none"]), "norm_input": st.booleans(),
+    "tiny": st.sampled_from([1e-4, 1e-8, math.exp(-100)]), "dropout": rates, "peer": st.sampled_from([0.0, 0.03]),
+    "softmax_from": st.sampled_from([1, 2]),
+}
+
+
 def forward_forwards(**fixed: Any) -> Strategy:
     """Forward-Forward with any settings that go together, for two hidden layers or more; some of them `fixed`."""
-    choices: dict[str, Strategy] = {
-        "goodness": st.sampled_from(["sum", "mean"]), "theta": st.sampled_from([0.5, 1.0, 2.0]),
-        "theta_per_unit": st.booleans(), "norm": st.sampled_from(["rms", "l2"]), "norm_input": st.booleans(),
-        "tiny": st.sampled_from([1e-4, 1e-8, math.exp(-100)]), "label": st.sampled_from(["overlay", "append"]),
-        "strength": st.sampled_from([1.0, 2.5]), "neutral": st.sampled_from([0.0, 0.1]),
-        "negatives": st.sampled_from(["hard", "uniform"]), "peer": st.sampled_from([0.0, 0.03]),
-        "goodness_from": st.sampled_from([1, 2]), "softmax_from": st.sampled_from([1, 2]),
+    choices: dict[str, Strategy] = contrasts | {
+        "label": st.sampled_from(["overlay", "append"]), "strength": st.sampled_from([1.0, 2.5]),
+        "neutral": st.sampled_from([0.0, 0.1]), "negatives": st.sampled_from(["hard", "uniform"]),
+        "goodness_from": st.sampled_from([1, 2]),
     }
     return st.builds(ForwardForward, **choices | {name: st.just(value) for name, value in fixed.items()})
 
 
-backprops = st.builds(Backprop, activation=st.sampled_from(["relu", "tanh"]), dropout=rates)
-any_rules = backprops | forward_forwards()
+unsupervised = st.builds(UnsupervisedForwardForward, **contrasts, blurs=st.integers(0, 6))
+mono_forwards = st.builds(MonoForward, read_out=st.sampled_from(["last", "all"]))
+
+
+deep_problems = problems(least=2)
+hidden: dict[str, Strategy] = {"activation": st.sampled_from(["relu", "tanh"]), "dropout": rates}
+hidden_layers = st.fixed_dictionaries(hidden)
+backprops = st.builds(Backprop, **hidden)
+random_feedback = st.builds(FeedbackAlignment, **hidden, matrices=st.sampled_from(["random", "sign"]), scale=rates)
+direct_feedback = st.builds(DirectFeedback, **hidden, sends=st.sampled_from(["error", "sign", "target"]))
+adaptive_feedback = st.builds(AdaptiveFeedback, **hidden)
+
+
+def pepitas(**fixed: Any) -> Strategy:
+    """PEPITA with any settings but mirroring; some of them `fixed`."""
+    choices: dict[str, Strategy] = hidden | {
+        "update": st.sampled_from(["modulated", "hebbian"]), "sign": st.sampled_from([-1, 1]),
+        "error": st.sampled_from(["first", "second"]), "pre": st.sampled_from(["first", "second"]),
+        "mask_difference": st.booleans(), "norm": st.sampled_from(["none", "batch", "sample"]),
+        "feedback": st.sampled_from(["uniform", "product"]), "spread": st.sampled_from([0.05, 0.5]),
+    }
+    return st.builds(PEPITA, **choices | {name: st.just(value) for name, value in fixed.items()})
+
+
+told_their_error = backprops | random_feedback | direct_feedback | adaptive_feedback | pepitas()  # one answer a batch
+answer_often = st.builds(FeedbackAlignment, **hidden, matrices=st.just("mirror")) | pepitas(update="time-local") | st.builds(
+    PEPITA, **hidden, feedback=st.just("product"), mirror_every=st.just(1))
+kolen_pollacks = st.builds(FeedbackAlignment, **hidden, matrices=st.just("kolen-pollack"))
+any_rules = told_their_error | answer_often | kolen_pollacks | forward_forwards() | unsupervised | mono_forwards
 
 
 @st.composite
@@ -242,3 +308,9 @@ def trees() -> Strategy:
     """Tuples and layers nested to any depth, with arrays, None and numbers as leaves: what a net and its memory look like."""
     leaves = tenths(np.float32, 2) | arrays(np.int64, 1) | st.none() | st.integers(0, 9)
     return st.recursive(leaves, lambda part: st.lists(part, max_size=3).map(tuple) | st.builds(Dense, part, part), max_leaves=8)
+
+
+# ----- diagnostics -----
+
+vectors = st.integers(1, 6).flatmap(lambda n: tenths(np.float64, n, least=1))
+rates_of_learning = st.floats(0.01, 10)  # s of acc_max E / (s + E), in epochs

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from strategies import arguments, dtypes, keys, precise, rates, wild_logits
 
 EPS = np.finfo(np.float64).eps
-TINY = math.exp(-100)  # Hinton's; float32 holds it as a subnormal number
 
 
 def slope(f, x: np.ndarray, e: float = 1e-4) -> np.ndarray:
@@ -209,45 +208,6 @@ def test_equal_logits_give_uniformly_wrong_labels(k, classes, data):
 # ----- Forward-Forward -----
 
 
-def loudness(h: np.ndarray) -> np.ndarray:
-    """Length of each row, in float64."""
-    return np.linalg.norm(h.astype(np.float64), axis=1)
-
-
-@every_backend
-@given(arguments("normalise"))
-def test_a_normalised_row_has_the_root_as_length(k, args):
-    h, root, _ = args
-    expected = np.where(loudness(h) > 0, root, 0)
-    tolerance = (h.shape[1] + 6) * np.finfo(h.dtype).eps
-    np.testing.assert_allclose(loudness(k.normalise(h, root, TINY)), expected, rtol=tolerance)
-
-
-@every_backend
-@given(arguments("normalise"), st.sampled_from([1e-6, 0.3, 7.0, 1e6]))
-def test_only_the_direction_of_a_row_passes(k, args, scale):
-    h, root, _ = args
-    tolerance = (h.shape[1] + 8) * np.finfo(h.dtype).eps
-    scaled = k.normalise((scale * h).astype(h.dtype), root, TINY)
-    np.testing.assert_allclose(scaled, k.normalise(h, root, TINY), rtol=tolerance, atol=0)
-
-
-@every_backend
-@given(arguments("normalise"))
-def test_tiny_adds_to_the_norm(k, args):
-    h, root, tiny = args
-    norm = loudness(h)[:, None] / root + tiny
-    expected = h / np.where(norm > 0, norm, 1)
-    np.testing.assert_allclose(k.normalise(h, root, tiny), expected, rtol=(h.shape[1] + 6) * np.finfo(h.dtype).eps, atol=0)
-
-
-@every_backend
-@given(arguments("sum_squares"))
-def test_sum_squares_is_the_squared_length(k, args):
-    (h,) = args
-    np.testing.assert_allclose(k.sum_squares(h), loudness(h) ** 2, rtol=(h.shape[1] + 4) * np.finfo(h.dtype).eps)
-
-
 @every_backend
 @settings(max_examples=20)
 @given(precise("goodness_signal"))
@@ -274,9 +234,26 @@ def test_the_goodness_loss_is_torchs_logistic_loss(k, args):
 @given(dtypes)
 def test_the_goodness_signal_is_exact_at_any_margin(k, margin, positive, weight, loss, dtype):
     h, squares = np.array([[0.5, 0, 3]], dtype), np.array([1e4 + margin], dtype)
-    post, cost = k.goodness_signal(h, squares, np.array([positive], dtype), 1e4, 1.0)
+    post, cost = k.goodness_signal(h, squares, np.array([positive], dtype), np.array([1e4], dtype), 1.0)
     np.testing.assert_array_equal(post, weight * h)
     assert cost == loss
+
+
+@every_backend
+@given(arguments("goodness_signal"))
+def test_a_row_on_the_wrong_side_of_its_threshold_by_far_is_sent_all_of_its_activity(k, args):
+    h, squares, positive, theta, share = args
+    theta = np.where(positive == 1, 1e30, -1e30).astype(theta.dtype)
+    post, _ = k.goodness_signal(h, squares, positive, theta, share)
+    np.testing.assert_array_equal(post, np.where(positive == 1, -share, share)[:, None] * h)
+
+
+@every_backend
+@given(precise("goodness_signal"))
+def test_raising_goodness_and_threshold_together_leaves_the_goodness_signal(k, args):
+    h, squares, positive, theta, share = args
+    here, there = (k.goodness_signal(h, squares + rise / share, positive, theta + rise, share)[0] for rise in (0, 8))
+    np.testing.assert_allclose(there, here, rtol=0, atol=6 * (20 / 4 + 6) * EPS)  # |h|, the margin's error, the sigmoid's
 
 
 @every_backend

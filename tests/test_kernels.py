@@ -16,7 +16,10 @@ from ffnp.kernels.contract import Adam, Momentum, Pair
 STEPS = ("momentum_step", "adam_step")  # they write their arguments
 MOVERS = ("put", "get", "take", "vstack", "hstack", "one_hot")  # they take arrays of any kind
 CHOOSY = [name for name in ARGUMENTS if name not in MOVERS]
-ALONE = ("dropout", "softmax", "softmax_error", "draw_wrong", "normalise", "sum_squares")  # one array sets the precision
+ALONE = (  # one array sets the precision
+    "scale", "sign", "shift", "dropout", "softmax", "softmax_error", "draw_wrong", "normalise", "normalise_batch",
+    "sum_squares",
+)
 
 every_kernel = pytest.mark.parametrize("kernel", ARGUMENTS)
 brief = settings(max_examples=15)
@@ -51,6 +54,15 @@ def test_a_fast_kernel_computes_what_the_reference_computes(k, kernel, data):
 def test_an_answer_has_the_dtype_of_the_arguments(k, kernel, data):
     args = data.draw(arguments(kernel))
     assert {a.dtype for a in floats(outcome(k, kernel, args))} <= {a.dtype for a in floats(args)}
+
+
+@every_backend
+@every_kernel
+@brief
+@given(st.data())
+def test_an_answer_is_contiguous(k, kernel, data):
+    answer = outcome(k, kernel, data.draw(arguments(kernel)))
+    assert all(a.flags.c_contiguous for a in leaves(answer) if isinstance(a, np.ndarray))
 
 
 @every_backend
@@ -122,6 +134,17 @@ y = np.zeros(4, np.int64)
 MISFITS = [
     ("vstack", zeros(4, 2), zeros(4, 3)),
     ("hstack", zeros(4, 2), zeros(3, 2)),
+    ("add", zeros(4, 3), zeros(4, 2), 1.0),
+    ("add", zeros(4, 3), zeros(1, 3), 1.0),
+    ("add", zeros(1, 3), zeros(4, 3), 1.0),
+    ("blend", zeros(4, 1), zeros(4, 3), zeros(4, 3)),
+    ("blend", zeros(4, 3), zeros(1, 3), zeros(4, 3)),
+    ("blend", zeros(4, 3), zeros(4, 3), zeros(3)),
+    ("shift", zeros(4, 6), np.zeros((3, 2), np.int64), (2, 3)),
+    ("shift", zeros(4, 6), np.zeros((1, 2), np.int64), (2, 3)),
+    ("shift", zeros(4, 6), np.zeros((4, 3), np.int64), (2, 3)),
+    ("shift", zeros(4, 6), np.zeros((4, 2), np.int64), (3, 3)),
+    ("shift", zeros(0, 6), np.zeros((0, 2), np.int64), (3, 3)),
     ("dense", zeros(4, 3), W, b, "relu"),
     ("dense", zeros(4, 2), W, zeros(2), "relu"),
     ("dense", zeros(4, 2), W, zeros(1), "relu"),
@@ -135,9 +158,10 @@ MISFITS = [
     ("draw_wrong", zeros(4, 3), y, np.zeros(1)),
     ("overlay", zeros(4, 2), zeros(4, 3)),
     ("overlay", zeros(4, 3), zeros(1, 2)),
-    ("goodness_signal", zeros(4, 3), zeros(3), zeros(4), 1.0, 1.0),
-    ("goodness_signal", zeros(4, 3), zeros(4), zeros(5), 1.0, 1.0),
-    ("goodness_signal", zeros(4, 3), zeros(4), zeros(1), 1.0, 1.0),
+    ("goodness_signal", zeros(4, 3), zeros(3), zeros(4), zeros(4), 1.0),
+    ("goodness_signal", zeros(4, 3), zeros(4), zeros(5), zeros(4), 1.0),
+    ("goodness_signal", zeros(4, 3), zeros(4), zeros(1), zeros(4), 1.0),
+    ("goodness_signal", zeros(4, 3), zeros(4), zeros(4), zeros(1), 1.0),
     ("peer_signal", zeros(2), zeros(4, 3), 0.9, 0.1),
     ("peer_signal", zeros(1), zeros(4, 3), 0.9, 0.1),
     ("gradient", LAYER, [Pair(zeros(4, 3), zeros(4, 3))], 4),

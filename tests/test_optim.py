@@ -1,16 +1,16 @@
-"""Optimisers against torch and against their formulas over several steps, and the learning-rate schedules."""
+"""Optimisers against torch and against their formulas over several steps, and who is moved by which."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from networks import assert_close, each_backend, put
-from strategies import epochs_of, seeds
+from strategies import seeds
 
 from ffnp.errors import UserError
 from ffnp.kernels.contract import Pair
 from ffnp.net import Dense, Net
-from ffnp.optim import SCHEDULES, VELOCITIES, Optimiser, Optimisers, Signals
+from ffnp.optim import VELOCITIES, Optimiser, Optimisers, Signals
 
 FACTORS = (1.0, 1.0, 0.5, 2.0, 0.1)  # of a schedule, one a step
 ROWS = 3
@@ -173,13 +173,69 @@ def test_the_head_has_an_optimiser_of_its_own(k):
 
 
 @each_backend
-def test_new_running_means_take_the_place_of_the_old(k):
-    net = put(k, Net((start(np.random.default_rng(3))[0],), 5, means=(np.zeros(5),)))
+def test_a_head_needs_an_optimiser(k):
+    net = Net((), 2, head=Dense(np.zeros((3, 2)), None))
+    with pytest.raises(UserError, match="the network has a softmax head, but no optimiser is named for it"):
+        Optimisers(Optimiser("sgd", rate=1.0)).init(k, net)
+
+
+@each_backend
+@pytest.mark.parametrize("kind", KINDS)
+def test_feedback_matrices_are_stepped_like_layers(k, kind):
+    layer, pairs, _ = start(np.random.default_rng(5), bias=False)
+    optimiser = Optimiser(kind, 0.1, decay=0.2)
+    net, optimisers = put(k, Net((layer,), 5, feedback=(layer,))), Optimisers(optimiser, feedback=optimiser)
+    state = optimisers.init(k, net)
+    for pair, factor in zip(pairs, FACTORS, strict=True):
+        sent = {0: [put(k, pair)]}
+        net, squares = optimisers.apply(k, net, Signals(ROWS, sent, feedback=sent), state, factor)
+    np.testing.assert_array_equal(k.get(net.feedback[0].W), k.get(net.layers[0].W))
+    assert squares["feedback matrix 1"] == squares["layer 1"]
+    assert int(state.feedback[0].steps[0]) == len(FACTORS)
+
+
+@each_backend
+def test_feedback_has_an_optimiser_of_its_own(k):
+    layer, pairs, gradients = start(np.random.default_rng(6), bias=False)
+    net, pair = put(k, Net((layer,), 5, feedback=(layer, layer))), put(k, pairs[0])
+    optimisers = Optimisers(Optimiser("sgd", 0.1), feedback=Optimiser("sgd", 0.7))
+    after, squares = optimisers.apply(k, net, Signals(ROWS, {}, feedback={1: [pair]}), optimisers.init(k, net), 1.0)
+    for untouched in (after.layers[0], after.feedback[0]):
+        np.testing.assert_array_equal(k.get(untouched.W), layer.W)
+    assert_close(k.get(after.feedback[1].W), layer.W - 0.7 * gradients[0][0])
+    assert after.feedback[1].b is None and list(squares) == ["feedback matrix 2"]
+
+
+@each_backend
+def test_feedback_without_an_optimiser_stays_as_it_was_drawn(k):
+    layer, pairs, _ = start(np.random.default_rng(7), bias=False)
+    net, optimisers = put(k, Net((layer,), 5, feedback=(layer,))), Optimisers(Optimiser("sgd", 0.1, decay=0.3))
+    state = optimisers.init(k, net)
+    after, _ = optimisers.apply(k, net, Signals(ROWS, {0: [put(k, pairs[0])]}), state, 1.0)
+    np.testing.assert_array_equal(k.get(after.feedback[0].W), layer.W)
+    assert state.feedback == ()
+
+
+@each_backend
+def test_feedback_that_learns_needs_an_optimiser(k):
+    layer, pairs, _ = start(np.random.default_rng(8), bias=False)
+    net, optimisers = put(k, Net((layer,), 5, feedback=(layer,))), Optimisers(Optimiser("sgd", 0.1))
+    signals = Signals(ROWS, {}, feedback={0: [put(k, pairs[0])]})
+    with pytest.raises(UserError, match="the feedback matrices of this rule learn, but no optimiser is named for them"):
+        optimisers.apply(k, net, signals, optimisers.init(k, net), 1.0)
+
+
+@each_backend
+def test_replaced_parts_take_the_place_of_the_old(k):
+    """And every other part is the one that was there."""
+    layer = start(np.random.default_rng(3), bias=False)[0]
+    net = put(k, Net((layer,), 5, means=(np.zeros(5),), feedback=(layer,)))
     optimisers = Optimisers(Optimiser("sgd", 0.1))
     state = optimisers.init(k, net)
-    kept, _ = optimisers.apply(k, net, Signals(ROWS, {}), state, 1.0)
-    changed, _ = optimisers.apply(k, net, Signals(ROWS, {}, means=(k.put(np.ones(5)),)), state, 1.0)
-    assert not k.get(kept.means[0]).any() and k.get(changed.means[0]).all()
+    for part, new in (("means", (np.ones(5),)), ("feedback", (Dense(np.ones((4, 5)), None),))):
+        after, squares = optimisers.apply(k, net, Signals(ROWS, {}, replaced={part: new}), state, 1.0)
+        assert squares == {} and getattr(after, part) is new
+        assert all(getattr(after, other) is getattr(net, other) for other in Net._fields if other != part)
 
 
 @each_backend
@@ -207,56 +263,3 @@ def test_a_nan_shows_in_the_sum_of_squares(k, kind, where):
 def test_settings_that_cannot_work_are_refused_by_name(settings, named):
     with pytest.raises(UserError, match=named):
         Optimiser(**{"kind": "adam", "rate": 0.1} | settings)
-
-
-# ----- schedules -----
-
-
-@pytest.mark.parametrize(("name", "E", "factors"), [
-    ("constant", 3, [1, 1, 1]),
-    ("step", 10, [1, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01]),
-    ("cosine", 4, [1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5]),
-    ("hinton", 4, [1, 1, 3 / 4, 1 / 4]),
-    ("hinton", 5, [1, 1, 1, 3 / 5, 1 / 5]),
-    ("loewe", 4, [1, 1, 1, 4 / 4]),
-    ("loewe", 8, [1, 1, 1, 1, 1, 8 / 8, 6 / 8, 4 / 8]),
-    ("loewe", 1, [1]),
-])
-def test_schedules_have_their_published_values(name, E, factors):
-    assert [SCHEDULES[name](e, E) for e in range(1, E + 1)] == pytest.approx(factors, rel=1e-14)
-
-
-@given(epoch=epochs_of)
-def test_every_factor_is_positive_and_finite(epoch):
-    for name, schedule in SCHEDULES.items():
-        assert 0 < schedule(*epoch) <= (1 + 1 / epoch[1] if name == "loewe" else 1)
-
-
-@given(epoch=epochs_of)
-def test_hintons_gain_is_one_for_half_and_then_falls_to_one_epochs_share(epoch):
-    e, E = epoch
-    assert SCHEDULES["hinton"](e, E) == (1 if e <= E / 2 else (1 + 2 * (E - e)) / E)
-    assert SCHEDULES["hinton"](E, E) == 1 / E
-
-
-@given(epoch=epochs_of)
-def test_loewes_rate_cools_after_the_middle_and_ends_at_four_epochs_share(epoch):
-    """His epochs count from 0: the rate is 2 (1 + E - epoch) / E once epoch > E // 2."""
-    epoch, E = epoch[0] - 1, epoch[1]
-    assert SCHEDULES["loewe"](epoch + 1, E) == (2 * (1 + E - epoch) / E if epoch > E // 2 else 1)
-    assert E < 3 or SCHEDULES["loewe"](E, E) == 4 / E
-
-
-@pytest.mark.parametrize("E", [10, 20, 50, 100, 1000])
-def test_the_step_schedule_drops_tenfold_after_60_and_after_90_percent(E):
-    rates = [SCHEDULES["step"](e, E) for e in range(1, E + 1)]
-    drops = [e for e in range(1, E) if rates[e] != rates[e - 1]]  # epochs after which the rate drops
-    assert drops == [6 * E // 10, 9 * E // 10]
-    assert (rates[0], rates[-1]) == pytest.approx((1, 0.01))
-
-
-@each_backend
-def test_a_head_needs_an_optimiser(k):
-    net = Net((), 2, head=Dense(np.zeros((3, 2)), None))
-    with pytest.raises(UserError, match="the network has a softmax head, but no optimiser is named for it"):
-        Optimisers(Optimiser("sgd", rate=1.0)).init(k, net)

@@ -40,9 +40,9 @@ def softmax_error(out: Any, z: Any, y: Any) -> list[Any]:
     return [(C + 6) * reference.softmax(z) + 1, (B + C + 6) * (1 + loss)]
 
 
-def goodness_signal(out: Any, h: Any, squares: Any, positive: Any, theta: float, share: float) -> list[Any]:
+def goodness_signal(out: Any, h: Any, squares: Any, positive: Any, theta: Any, share: float) -> list[Any]:
     """The slope of sigmoid is at most 1 / 4, that of softplus at most 1."""
-    margin = 2 * (share * squares + theta)
+    margin = 2 * (share * squares + np.abs(theta))
     return [share * (margin / 4 + 6)[:, None] * np.abs(h), margin.max(initial=0) + (len(h) + 6) * (1 + out[1])]
 
 
@@ -85,6 +85,8 @@ def adam_step(out: Any, layer: Any, first: Any, second: Any, pairs: Any, rows: i
 
 
 BOUNDS: dict[str, Callable[..., list[Any]]] = {
+    "add": lambda out, a, b, factor: [np.abs(out) + np.abs(factor * b)],
+    "scale": lambda out, a, factor: [np.abs(out)],
     "dense": dense,
     "gate": lambda out, delta, h, f: [3 * np.abs(delta) * (1 + h * h) * (f == "tanh")],
     "project": lambda out, delta, M: [M.shape[1] * np.abs(delta) @ np.abs(M).T],
@@ -92,6 +94,7 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "softmax": lambda out, z: [(z.shape[1] + 6) * out],
     "softmax_error": softmax_error,
     "normalise": lambda out, h, root, tiny: [(h.shape[1] + 6) * np.abs(out)],
+    "normalise_batch": lambda out, h: [(h.size + 6) * np.abs(out)],
     "sum_squares": lambda out, h: [h.shape[1] * out],
     "goodness_signal": goodness_signal,
     "peer_signal": peer_signal,
