@@ -2,7 +2,8 @@
 
 from .data import Dataset, load
 from .errors import DataError, UserError
-from .presets import PRESETS, Preset
+from .preset import Preset
+from .presets import PRESETS
 from .run import Run, load_run
 from .training import train
 from .version import __version__

@@ -1,67 +1,28 @@
-"""Named recipes with their provenance. A preset is a table of choices; `ffnp presets` prints them all.
-
-It fits itself to the data: inputs and classes come from there, `hidden` widths and all else from the table.
-"""
+"""Named recipes with their provenance; `ffnp presets` prints them all."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from .errors import UserError
-from .optim import SCHEDULES, Optimiser, Optimisers
-from .rules import RULES, Backprop, ForwardForward, Rule
+from .optim import Optimiser, Optimisers
+from .preset import Preset
+from .rules import (
+    PEPITA,
+    AdaptiveFeedback,
+    Backprop,
+    DirectFeedback,
+    FeedbackAlignment,
+    ForwardForward,
+    MonoForward,
+    UnsupervisedForwardForward,
+)
 
-
-@dataclass(frozen=True)
-class Preset:
-    """Everything a training needs beside data and seed. Raises UserError for a value that cannot work.
-
-    `hidden` widths; `init`, `bias`: names of net.INITIALISERS (bias None: none); `batch` None: all rows at once;
-    `shuffle` each epoch or keep the data's order; `drop_last`: leave a short last batch out; `standardise`: subtract
-    the first number from every input, divide by the second; `source`: where the recipe comes from.
-    """
-
-    name: str
-    source: str
-    rule: Rule
-    hidden: tuple[int, ...]
-    optimisers: Optimisers
-    epochs: int
-    batch: int | None = 100
-    schedule: str = "constant"
-    init: str = "he_normal"
-    bias: str | None = "zeros"
-    shuffle: bool = True
-    drop_last: bool = False
-    standardise: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UserError(f"there is no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
-        if self.epochs < 1 or (self.batch is not None and self.batch < 1) or any(units < 1 for units in self.hidden):
-            raise UserError(f"epochs, batch and layers must be at least 1, not {self.epochs}, {self.batch}, {self.hidden}")
-
-    def settings(self) -> dict[str, Any]:
-        """The preset as plain JSON data; `from_settings` reads it back. Raises UserError for a rule not in RULES."""
-        names = {rule: name for name, rule in RULES.items()}
-        if type(self.rule) not in names:
-            raise UserError(f"the rule {type(self.rule).__name__} has no name yet: add it to ffnp.rules.RULES")
-        rule = {"name": names[type(self.rule)], **vars(self.rule)}
-        optimisers = {name: asdict(o) for name, o in self.optimisers._asdict().items() if o}
-        return {**vars(self), "rule": rule, "optimisers": optimisers, "hidden": list(self.hidden),
-                "standardise": self.standardise and list(self.standardise)}
-
-
-def from_settings(settings: dict[str, Any]) -> Preset:
-    """The preset of `Preset.settings`."""
-    rule = dict(settings["rule"])
-    optimisers = Optimisers(**{name: Optimiser(**o) for name, o in settings["optimisers"].items()})
-    standardise = settings["standardise"] and tuple(settings["standardise"])
-    return Preset(**{**settings, "rule": RULES[rule.pop("name")](**rule), "optimisers": optimisers,
-                     "hidden": tuple(settings["hidden"]), "standardise": standardise})
-
-
+# The net and the schedule of the PEPITA papers, which they also give to backprop, FA and DRTP
+PAPER: dict[str, Any] = {"hidden": (1024,), "init": "he_uniform", "bias": None, "epochs": 100, "batch": 64, "schedule": "step"}
+PAPERS_NET = "net and schedule of the PEPITA papers, rates chosen on MNIST's validation images"
+ICLR2024 = PEPITA(dropout=0.1)
+DECAYING = Optimiser("momentum", rate=0.1, decay=1e-3)
 HINTON = ForwardForward(tiny=math.exp(-100), peer=0.03)
 
 PRESETS = {preset.name: preset for preset in [
@@ -109,6 +70,133 @@ PRESETS = {preset.name: preset for preset in [
         optimisers=Optimisers(Optimiser("ema", rate=0.01, decay=0.001), Optimiser("ema", rate=0.1, decay=0.003)),
         schedule="hinton",
     ),
+    Preset(
+        name="ff-olsen",
+        source="github.com/jesper-olsen/forward-forward-rs, 2026: Hinton's recipe with dropout and shifted images; its "
+               "schedule lags Hinton's by one epoch",
+        rule=replace(HINTON, tiny=1e-20, dropout=0.15, read_out="softmax"), shift=1, drop_last=True,
+        hidden=(1000, 1000, 1000), init="fan_in_normal", epochs=200, batch=100, schedule="hinton",
+        optimisers=Optimisers(Optimiser("ema", rate=0.01, decay=0.002), Optimiser("ema", rate=0.1, decay=0.003)),
+    ),
+    Preset(
+        name="ff-symba",
+        source="the loss of Lee & Song 2023, arXiv:2303.08418, on Hinton's net; steps chosen on MNIST's validation images "
+               "with 2 x 500 units. The peer term would outweigh a mean's small signals",
+        rule=replace(HINTON, loss="symba", alpha=4.0, goodness="mean", peer=0.0),
+        hidden=(1000, 1000, 1000), init="fan_in_normal", epochs=30, batch=100,
+        optimisers=Optimisers(Optimiser("adam", rate=0.001), Optimiser("ema", rate=0.1, decay=0.003)), schedule="hinton",
+    ),
+    Preset(
+        name="ff-collaborate",
+        source="the loss of Lorberbom et al. 2024, arXiv:2305.12393, in Hinton's recipe; all layers believe together, so all "
+               "are read, as MNIST's validation images prefer",
+        rule=replace(HINTON, collaborate=True, goodness_from=1),
+        hidden=(1000, 1000, 1000), init="fan_in_normal", epochs=60, batch=100, schedule="hinton",
+        optimisers=Optimisers(Optimiser("ema", rate=0.01, decay=0.001), Optimiser("ema", rate=0.1, decay=0.003)),
+    ),
+    Preset(
+        name="ff-unsupervised",
+        source="Hinton 2022, arXiv:2212.13345, section 3.2; narrower than its 4 x 2000, and with the steps of ff-hinton2022",
+        rule=UnsupervisedForwardForward(tiny=math.exp(-100), peer=0.03), hidden=(1000, 1000, 1000, 1000),
+        init="fan_in_normal", epochs=100, batch=100, schedule="hinton",
+        optimisers=Optimisers(Optimiser("ema", rate=0.01, decay=0.001), Optimiser("ema", rate=0.1, decay=0.003)),
+    ),
+    Preset(
+        name="mono-forward",
+        source="Gong et al. 2025, arXiv:2501.09238, the rule and its MNIST net; the steps are those of bp",
+        rule=MonoForward(), hidden=(1000, 1000), init="he_normal", epochs=20, batch=100, schedule="cosine",
+        optimisers=Optimisers(Optimiser("adam", rate=1e-3), feedback=Optimiser("adam", rate=1e-3)),
+    ),
+    Preset(
+        name="pepita-icml2022",
+        source="Dellaferrera & Kreiman 2022, arXiv:2201.11665, published NumPy code; the rate is MNIST's, 0.01 is CIFAR-10's",
+        rule=PEPITA(sign=1, error="second", dropout=0.1), **PAPER,
+        optimisers=Optimisers(Optimiser("momentum_inside", rate=0.1)),
+    ),
+    Preset(
+        name="pepita-iclr2024",
+        source="Srinivasan et al. 2024, arXiv:2302.05440, the defaults of the published code",
+        rule=ICLR2024, drop_last=True, **PAPER,
+        optimisers=Optimisers(Optimiser("momentum", rate=0.01, decay=1e-4, decay_kind="l2")),
+    ),
+    Preset(
+        name="pepita-hebbian",
+        source="Srinivasan et al. 2024, section on the Hebbian form; rate chosen on MNIST's validation images",
+        rule=replace(ICLR2024, update="hebbian"), optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
+    ),
+    Preset(
+        name="pepita-time-local",
+        source="Srinivasan et al. 2024, the time-local form; rate chosen on MNIST's validation images",
+        rule=replace(ICLR2024, update="time-local"), optimisers=Optimisers(Optimiser("momentum", rate=0.001)), **PAPER,
+    ),
+    Preset(
+        name="pepita-mirror",
+        source="Srinivasan et al. 2024, weight mirroring; its rate and decay are a default of the published code",
+        rule=replace(ICLR2024, feedback="product", pre_mirror=2, mirror_every=1),
+        optimisers=Optimisers(Optimiser("momentum", rate=0.1), feedback=Optimiser("sgd", rate=0.1, decay=0.5)), **PAPER,
+    ),
+    Preset(
+        name="pepita-deep",
+        source="Srinivasan et al. 2024, five hidden layers with normalised activity, here each row by itself; rate chosen on "
+               "MNIST's validation images",
+        rule=replace(ICLR2024, norm="sample"),
+        optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **{**PAPER, "hidden": (1024,) * 5},
+    ),
+    Preset(
+        name="pepita-small",
+        source="ffnp: PEPITA for the embedded sets; chosen on their validation images",
+        rule=ICLR2024, hidden=(400,), init="he_uniform", bias=None, epochs=40, batch=50, schedule="cosine",
+        optimisers=Optimisers(Optimiser("momentum", rate=0.1)),
+    ),
+    Preset(
+        name="afa",
+        source="Srinivasan et al. 2024, adaptive feedback alignment; rate chosen on MNIST's validation images",
+        rule=AdaptiveFeedback(dropout=0.1), optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
+    ),
+    Preset(
+        name="fa",
+        source=f"Lillicrap et al. 2016, doi:10.1038/ncomms13276; {PAPERS_NET}",
+        rule=FeedbackAlignment(dropout=0.1), optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
+    ),
+    Preset(
+        name="usf",
+        source=f"Liao, Leibo & Poggio 2016, arXiv:1510.05067; {PAPERS_NET}",
+        rule=FeedbackAlignment(dropout=0.1, matrices="sign", scale=0.05),
+        optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
+    ),
+    Preset(
+        name="weight-mirror",
+        source=f"Akrout et al. 2019, arXiv:1904.05391; {PAPERS_NET}",
+        rule=FeedbackAlignment(dropout=0.1, matrices="mirror", pre_mirror=1),
+        optimisers=Optimisers(Optimiser("momentum", rate=0.1), feedback=Optimiser("sgd", rate=0.1, decay=0.01)), **PAPER,
+    ),
+    Preset(
+        name="kolen-pollack",
+        source=f"Akrout et al. 2019, arXiv:1904.05391, with a decay that lets W - B vanish; {PAPERS_NET}",
+        rule=FeedbackAlignment(dropout=0.1, matrices="kolen-pollack"),
+        optimisers=Optimisers(DECAYING, feedback=DECAYING), **PAPER,
+    ),
+    Preset(
+        name="dfa",
+        source=f"Nokland 2016, arXiv:1609.01596; {PAPERS_NET}",
+        rule=DirectFeedback(dropout=0.1), optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
+    ),
+    Preset(
+        name="dfa-small",
+        source="ffnp: direct feedback alignment for the embedded sets; chosen on their validation images",
+        rule=DirectFeedback(dropout=0.1), hidden=(400,), epochs=40, batch=50, schedule="cosine",
+        optimisers=Optimisers(Optimiser("adam", rate=3e-3)),
+    ),
+    Preset(
+        name="sdfa",
+        source=f"Frenkel, Lefebvre & Bol 2021, arXiv:1909.01311; {PAPERS_NET}",
+        rule=DirectFeedback("tanh", sends="sign"), optimisers=Optimisers(Optimiser("momentum", rate=0.03)), **PAPER,
+    ),
+    Preset(
+        name="drtp",
+        source=f"Frenkel, Lefebvre & Bol 2021, arXiv:1909.01311; {PAPERS_NET}",
+        rule=DirectFeedback("tanh", sends="target"), optimisers=Optimisers(Optimiser("momentum", rate=0.03)), **PAPER,
+    ),
 ]}
 
 
@@ -117,14 +205,3 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def adapt(preset: Preset, inputs: int, epochs: int | None, batch: int | None, layers: Sequence[int] | None) -> Preset:
-    """The preset with the caller's own epochs, batch size and `layers` = inputs, hidden widths ...; None keeps a value.
-
-    Raises UserError where `layers` does not begin with the data's number of inputs.
-    """
-    if layers is not None and (len(layers) < 2 or layers[0] != inputs):
-        raise UserError(f"layers {','.join(map(str, layers))} must be the data's {inputs} inputs, then the hidden widths")
-    changes: dict[str, Any] = {"epochs": epochs, "batch": batch, "hidden": layers and tuple(layers[1:])}
-    return replace(preset, **{name: value for name, value in changes.items() if value is not None})

@@ -16,7 +16,7 @@ from .errors import UserError
 from .kernels.contract import Array, Kernels
 from .net import Net, parameters
 from .optim import State
-from .presets import Preset, from_settings
+from .preset import Preset, from_settings
 from .rules.rule import scores
 
 

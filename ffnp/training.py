@@ -4,6 +4,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +14,14 @@ from tqdm import tqdm
 
 from .backend import limit_threads, load_backend
 from .data import Dataset
+from .diagnostics import diagnostics
 from .errors import DataError, UserError
 from .kernels.contract import Array
 from .net import Net
 from .optim import SCHEDULES
-from .presets import Preset, adapt
+from .preset import Preset, adapt
 from .presets import preset as preset_named
-from .rules.rule import error
+from .rules.rule import Moment, error
 from .run import Run, begin, load_run, save, standardised
 from .version import __version__
 
@@ -44,16 +46,18 @@ def train(
     preset: Preset | str, data: Dataset, *, epochs: int | None = None, seed: int = 0, backend: str = "cpu",
     threads: int | None = None, batch: int | None = None, layers: Sequence[int] | None = None, dtype: str = "float32",
     out: str | Path | None = None, resume: bool = False, overwrite: bool = False, progress: str | None = None,
+    diagnose: bool = False,
 ) -> Run:
     """Trains a preset on a data set, and tests it once, at the end.
 
     `epochs`, `batch` and `layers` (inputs, hidden widths ...) take the place of the preset's. The same seed, backend and
     threads give the same bits. With `out`, a folder, the run is saved after every epoch; `resume` goes on from there as
     if it had never stopped. `progress`: the words before a progress bar on stderr; None for silence.
+    With `diagnose` the record of every epoch gets `diagnostics` (see diagnostics.py); nothing else changes.
     Raises UserError for a value that cannot work, DataError for data that cannot be learned from, DivergedError.
     """
     preset = preset_named(preset) if isinstance(preset, str) else preset
-    preset = adapt(preset, data.x_train.shape[1], epochs, batch, layers)
+    preset = shaped(adapt(preset, data.x_train.shape[1], epochs, batch, layers), data)
     load_backend(backend)
     with limit_threads(threads), np.errstate(over="ignore", invalid="ignore"):  # the loop looks for what is not finite
         history = header(preset, data, seed, backend, threads, dtype)
@@ -61,7 +65,7 @@ def train(
         split = prepared(run, data)
         with progress_bar(run, progress) as bar:
             while len(run.history["epochs"]) < total_epochs(run):
-                run = one_epoch(run, split, bar)
+                run = one_epoch(run, split, bar, diagnose)
                 if out is not None:
                     save(run, Path(out))
                 tell(bar, run, progress)
@@ -72,15 +76,16 @@ def train(
     return run
 
 
-def one_epoch(run: Run, split: Split, bar: tqdm) -> Run:
+def one_epoch(run: Run, split: Split, bar: tqdm, diagnose: bool = False) -> Run:
     """The run after one more pass over the training images, with its record in the history."""
     preset, epoch, start = run.preset, len(run.history["epochs"]) + 1, time.perf_counter()
     stage, within = divmod(epoch - 1, preset.epochs)
     factor = SCHEDULES[preset.schedule](within + 1, preset.epochs)
-    net, metrics = learn(run, split, epoch, stage, factor, bar)
+    net, metrics = learn(run, split, epoch, Moment(stage, within + 1), factor, bar)
+    named = dict.fromkeys(name for m in metrics for name in m)
     record: dict[str, Any] = {
         "epoch": epoch, "stage": stage, "seconds": time.perf_counter() - start, "rate_factor": factor,
-        "train": {name: np.mean([m[name] for m in metrics], axis=0).tolist() for name in metrics[0]},
+        "train": {name: np.mean([m[name] for m in metrics if name in m], axis=0).tolist() for name in named},
     }
     seen = preset.rule.diagnose(load_backend(run.history["backend"]), net, split.x_val, split.y_val)
     errors = seen.pop("error")
@@ -88,10 +93,13 @@ def one_epoch(run: Run, split: Split, bar: tqdm) -> Run:
         if not np.isfinite(numbers).all():
             raise DivergedError(f"{name.replace('_', ' ')} {numbers} is not finite in epoch {epoch}")
     record |= {"val_error": errors[run.history["read_out"]], "val_read_outs": errors, **seen}
+    if diagnose:
+        k = load_backend(run.history["backend"])
+        record["diagnostics"] = diagnostics(k, preset.rule, net, split.x_val, split.y_val)
     return run._replace(net=net, history={**run.history, "epochs": [*run.history["epochs"], record]})
 
 
-def learn(run: Run, split: Split, epoch: int, stage: int, factor: float, bar: tqdm) -> tuple[Net, list[dict[str, Any]]]:
+def learn(run: Run, split: Split, epoch: int, moment: Moment, factor: float, bar: tqdm) -> tuple[Net, list[dict[str, Any]]]:
     """The visible loop: one epoch of batches, weights and optimiser state in place. Returns the batches' metrics too.
 
     All randomness comes from (seed, epoch), so a run can stop between any two epochs and go on as if it had not.
@@ -100,16 +108,26 @@ def learn(run: Run, split: Split, epoch: int, stage: int, factor: float, bar: tq
     k, rng, metrics = load_backend(history["backend"]), np.random.default_rng([history["seed"], epoch]), []
     for step, rows in enumerate(batches(len(split.x), preset, rng), 1):
         x, y = k.take(split.x, rows), k.take(split.y, rows)
-        for signals in preset.rule.signals(k, net, x, y, rng, stage):
+        if preset.shift:
+            moves = rng.integers(-preset.shift, preset.shift + 1, size=(len(rows), 2))
+            x = k.shift(x, moves, tuple(history["shape"]))
+        for signals in preset.rule.signals(k, net, x, y, rng, moment):
             net, squares = preset.optimisers.apply(k, net, signals, state, factor)
             metrics.append(signals.metrics)
             for layer, total in squares.items():
                 if not np.isfinite(total):
-                    optimiser = (layer == "the head" and preset.optimisers.head) or preset.optimisers.layers
                     raise DivergedError(f"the weights of {layer} are not finite after step {step} of epoch {epoch}; a lower "
-                                        f"learning rate than {optimiser.rate} may help")
+                                        f"learning rate than {preset.optimisers.mover(layer).rate} may help")
         bar.update()
     return net, metrics
+
+
+def shaped(preset: Preset, data: Dataset) -> Preset:
+    """The preset, its rule told the shape of the images if it asks. Raises UserError for shifts of what is no image."""
+    if preset.shift and len(data.shape) not in (2, 3):
+        raise UserError(f"{preset.name} shifts images by {preset.shift}, but {data.name} has rows of shape {data.shape}")
+    choices = vars(preset.rule)
+    return replace(preset, rule=type(preset.rule)(**choices | {"shape": data.shape})) if "shape" in choices else preset
 
 
 def batches(n: int, preset: Preset, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -156,7 +174,7 @@ def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int 
         raise UserError(f"the seed must be at least 0, not {seed}")
     return {
         "preset": preset.name, "data": data.name, "seed": seed, "backend": backend, "threads": threads, "dtype": dtype,
-        "sizes": [data.x_train.shape[1], *preset.hidden, len(data.classes)],
+        "sizes": [data.x_train.shape[1], *preset.hidden, len(data.classes)], "shape": list(data.shape),
         "n_train": n_train, "n_val": n_val, "n_test": len(data.x_test), "settings": preset.settings(),
         "read_out": next(iter(preset.rule.read_outs())), "epochs": [], "test_error": None, "read_outs": {},
         "versions": {"python": platform.python_version(), "ffnp": __version__} | {name: version(name) for name in PACKAGES},

@@ -5,6 +5,7 @@ import pytest
 
 from ffnp.backend import BACKENDS, load_backend
 from ffnp.net import Dense
+from ffnp.rules.rule import Moment
 from ffnp.run import each_array
 
 KERNELS = {name: load_backend(name) for name in BACKENDS}
@@ -28,7 +29,8 @@ def put(k, tree):
 def contrasted(k, rule, net, p, trained=None, dtype="float64"):
     """The signals for the problem's right and wrong labels, to all layers unless only some are `trained`."""
     everything = range(len(net.layers))
-    return rule.contrast(k, net, k.put(p.x.astype(dtype)), k.put(p.y), k.put(p.wrong), trained or everything)
+    inputs = (rule.labelled(k, k.put(p.x.astype(dtype)), k.put(labels), net) for labels in (p.y, p.wrong))
+    return rule.contrast(k, net, *inputs, trained or everything)
 
 
 def gradients(k, net, signals):
@@ -37,10 +39,15 @@ def gradients(k, net, signals):
     return {l: tuple(None if a is None else k.get(a) for a in step) for l, step in steps.items()}
 
 
+def answers(k, rule, net, p, seed=0, moment=Moment()):
+    """All signals that the rule answers the problem's batch with, while the weights stay as they are."""
+    x = k.put(p.x.astype(net.layers[0].W.dtype))
+    return list(rule.signals(k, net, x, k.put(p.y), np.random.default_rng(seed), moment))
+
+
 def signals_of(k, rule, net, p, seed=0):
     """The rule's one answer to the problem's batch."""
-    x = k.put(p.x.astype(net.layers[0].W.dtype))
-    answer, = rule.signals(k, net, x, k.put(p.y), np.random.default_rng(seed))
+    answer, = answers(k, rule, net, p, seed)
     return answer
 
 
@@ -63,6 +70,8 @@ def activities(rule, net, x, Y):
 
 
 def normalised(rule, h):
+    if rule.norm == "none":
+        return h
     length = np.linalg.norm(h, axis=1, keepdims=True)
     return h / (length / (h.shape[1] ** 0.5 if rule.norm == "rms" else 1) + rule.tiny)
 

@@ -7,9 +7,10 @@ import pytest
 from tiny import WAYS, dataset, each_way, recipe
 
 from ffnp.rules import ForwardForward
+from ffnp.rules.forward_forward import NEGATIVES
 from ffnp.training import train
 
-HISTORY = {"preset", "data", "seed", "backend", "threads", "dtype", "sizes", "n_train", "n_val", "n_test", "settings",
+HISTORY = {"preset", "data", "seed", "backend", "threads", "dtype", "sizes", "shape", "n_train", "n_val", "n_test", "settings",
            "read_out", "parameters", "epochs", "test_error", "read_outs", "versions"}
 EPOCH = {"epoch", "stage", "seconds", "rate_factor", "train", "val_error", "val_read_outs", "dead_units"}
 
@@ -123,9 +124,14 @@ def test_the_training_loss_is_that_of_the_net_before_the_step():
 
 @pytest.mark.parametrize("negatives", ["permuted", "permuted once"])
 def test_permuted_negatives_report_how_many_are_right(negatives, monkeypatch):
-    shares, contrast = [], ForwardForward.contrast
-    monkeypatch.setattr(ForwardForward, "contrast", lambda self, k, net, x, y, wrong, trained:
-                        shares.append(np.mean(y == wrong)) or contrast(self, k, net, x, y, wrong, trained))
+    shares, draw = [], NEGATIVES[negatives]
+
+    def drawn(k, y, z, rng):
+        wrong = draw(k, y, z, rng)
+        shares.append(np.mean(y == wrong))
+        return wrong
+
+    monkeypatch.setitem(NEGATIVES, negatives, drawn)
     epochs = train(recipe(ForwardForward(negatives=negatives), batch=25), dataset()).history["epochs"]
     assert [e["train"]["false_negatives"] for e in epochs] == np.reshape(shares, (3, 2)).mean(axis=1).tolist()
     assert 0 < min(shares) <= max(shares) < 1

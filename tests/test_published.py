@@ -1,5 +1,6 @@
 """Whole recipes against the programs their authors published, transcribed here from the description of each step."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,8 @@ def logistic(x):
 
 class Matlab:
     """Hinton's program on a net of any size: every quantity as he keeps it, every sign as he has it (he ascends)."""
+
+    decay = 0.001
 
     def __init__(self, W, classes):
         self.W, self.b = [w.copy() for w in W], [np.zeros(w.shape[1]) for w in W]
@@ -60,7 +63,7 @@ class Matlab:
         for l in range(len(self.W)):
             self.G[l] = 0.9 * self.G[l] + 0.1 * G[l] / N
             self.Gb[l] = 0.9 * self.Gb[l] + 0.1 * Gb[l] / N
-            self.W[l] = self.W[l] + gain * 0.01 * (self.G[l] - 0.001 * self.W[l])
+            self.W[l] = self.W[l] + gain * 0.01 * (self.G[l] - self.decay * self.W[l])
             self.b[l] = self.b[l] + gain * 0.01 * self.Gb[l]
 
     def positive_phase(self, x, T):
@@ -125,6 +128,54 @@ def test_hintons_ascent_signals_are_minus_the_gradient_we_send(k, p):
     for l in range(len(net.layers)):
         G = sum(v[l].T @ ((right - theirs.probability(y[l])) * y[l]) for right, (y, v) in zip((1, 0), phases, strict=True))
         assert_close(-ours[l][0], G / len(p.y))
+
+
+# ----- Olsen: the Rust program -----
+
+
+class Olsen(Matlab):
+    """Hinton's, with dropout and twice the decay. `masks`: those of the batch's three passes, positive, neutral, negative."""
+
+    decay = 0.002
+
+    def up(self, x, slot):
+        """Rows are normalised first; then activity and normalised activity lose the same units, the rest grow by 1 / 0.85."""
+        y, v = [], [norm_rows(np.hstack([slot, x[:, slot.shape[1] :]]))]
+        for W, b, mask in zip(self.W, self.b, self.masks.pop(0), strict=True):
+            raw = np.maximum(0, v[-1] @ W + b)
+            y.append(raw * mask)
+            v.append(norm_rows(raw) * mask)
+        return y, v
+
+
+def olsens_draws(k, seed, units, B):
+    """The masks of the three passes and the draws of the wrong labels, in the order in which the rule draws them."""
+    rng = np.random.default_rng(seed)
+    neutral, u, both = rng.integers(2**32, size=len(units)), rng.random(B), rng.integers(2**32, size=len(units))
+    alone, twice = ([k.get(k.dropout(k.put(np.ones((rows, n))), 0.15, int(key))) for n, key in zip(units, keys, strict=True)]
+                    for rows, keys in ((B, neutral), (2 * B, both)))
+    return [[mask[:B] for mask in twice], alone, [mask[B:] for mask in twice]], u
+
+
+@each_backend
+def test_ff_olsen_follows_the_rust_program(k):
+    """4 epochs of 5 batches, but for the shifts and for the schedule, which there lags by an epoch."""
+    preset, sizes, draw = PRESETS["ff-olsen"], (12, 9, 8, 7, 4), np.random.default_rng(17)
+    x, y = draw.random((50, 12)), draw.integers(4, size=50)
+    net = preset.rule.init(np.random.default_rng(3), sizes, preset.init, preset.bias, "float64")
+    theirs, net = Olsen([layer.W for layer in net.layers], 4), put(k, net)
+    state = preset.optimisers.init(k, net)
+    for epoch, start in itertools.product(range(1, 5), range(0, 50, 10)):
+        rows, seed, gain = slice(start, start + 10), [epoch, start], SCHEDULES[preset.schedule](epoch, 4)
+        theirs.masks, u = olsens_draws(k, seed, sizes[1:-1], 10)
+        theirs.batch(x[rows], y[rows], u, gain)
+        for signals in preset.rule.signals(k, net, k.put(x[rows]), k.put(y[rows]), np.random.default_rng(seed)):
+            net, _ = preset.optimisers.apply(k, net, signals, state, gain)
+    for l, (W, b) in enumerate(net.layers):
+        assert_close(k.get(W), theirs.W[l], 1e-10)
+        assert_close(k.get(b), theirs.b[l], 1e-10)
+        assert_close(k.get(net.means[l]), theirs.mu[l], 1e-10)
+    assert_close(k.get(net.head.W), theirs.S, 1e-10)
 
 
 # ----- loeweX: a torch program -----

@@ -112,7 +112,7 @@ def test_the_diagnosed_softmax_error_is_that_of_its_read_out(k):
 
 @pytest.mark.parametrize(("settings", "named"), [
     ({"goodness": "median"}, "goodness must be one of sum, mean, not 'median'"),
-    ({"norm": "l1"}, "norm must be one of rms, l2, not 'l1'"),
+    ({"norm": "l1"}, "norm must be one of rms, l2, none, not 'l1'"),
     ({"label": "beside"}, "label must be one of overlay, append, not 'beside'"),
     ({"negatives": "right"}, "negatives must be one of .*, not 'right'"),
     ({"schedule": "reversed"}, "schedule must be one of joint, layerwise, not 'reversed'"),
@@ -120,6 +120,10 @@ def test_the_diagnosed_softmax_error_is_that_of_its_read_out(k):
     ({"read_out": "softmax", "softmax_from": None, "negatives": "uniform"}, "read_out must be one of goodness, not 'softmax'"),
     ({"schedule": "layerwise"}, "hard negatives .* schedule joint"),
     ({"softmax_from": None}, "hard negatives .* need softmax_from"),
+    ({"loss": "hinge"}, "loss must be one of logistic, symba, not 'hinge'"),
+    ({"alpha": 0.0}, "alpha must be above 0, not 0.0"),
+    ({"dropout": 1.0}, "dropout .* not 1.0"),
+    ({"dropout": -0.1}, "dropout .* not -0.1"),
     ({"tiny": -1e-8}, "tiny .* not -1e-08"),
     ({"peer": -0.03}, "peer .* not .*-0.03"),
     ({"peer_keep": 1.5}, "peer_keep .* not .*1.5"),

@@ -14,7 +14,8 @@ from strategies import trees
 from tiny import WAYS, bits, dataset, each_backend, each_way, files, recipe
 
 from ffnp import UserError, load_run
-from ffnp.presets import PRESETS, from_settings
+from ffnp.preset import from_settings
+from ffnp.presets import PRESETS
 from ffnp.run import each_array, replacing, save
 from ffnp.training import train
 

@@ -10,7 +10,8 @@ import pytest
 from ffnp.backend import BACKENDS
 from ffnp.data import from_arrays
 from ffnp.optim import Optimiser, Optimisers
-from ffnp.presets import PRESETS, Preset
+from ffnp.preset import Preset
+from ffnp.presets import PRESETS
 from ffnp.rules import Backprop, ForwardForward
 from ffnp.run import each_array
 

@@ -1,7 +1,7 @@
 """What every learning rule offers, and the few helpers they share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,13 @@ ReadOut = Callable[[Kernels, Net, Array], np.ndarray]
 CHUNK = 1000  # rows per evaluation pass: bounds memory whatever the size of the data
 
 
+class Moment(NamedTuple):
+    """Where training stands: `epoch` from 1 within `stage`, from 0 (see `Rule.stages`)."""
+
+    stage: int = 0
+    epoch: int = 1
+
+
 class Rule(Protocol):
     """A learning rule: settings as fields, and the functions below. None of them changes its arguments."""
 
@@ -24,9 +31,12 @@ class Rule(Protocol):
         """How many times over the rule wants all its epochs: 1, or one per layer if layers are trained in turn."""
 
     def signals(
-        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, stage: int = 0
+        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
     ) -> Iterator[Signals]:
-        """The signals of one batch, x (B, I) and y (B,): once, or as often as the rule moves the weights within a batch."""
+        """The signals of one batch, x (B, I) and y (B,): once, or as often as the rule moves the weights within a batch.
+
+        What is yielded is applied, in place, before the next is asked for.
+        """
 
     def read_outs(self) -> dict[str, ReadOut]:
         """Ways to tell the class, the main one first: name -> scores (B, C) of x (B, I), highest wins."""

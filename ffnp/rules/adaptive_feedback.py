@@ -1,0 +1,43 @@
+"""Adaptive feedback alignment, AFA (Srinivasan et al. 2024, arXiv:2302.05440, section 3): PEPITA to first order in F e.
+
+    delta_0 = F e,  delta_l = (delta_{l-1} W_l) * f'(z_l)
+    signals   pre = h_{l-1},  post = delta_l;  at the output e
+
+The change that F e makes to the input is carried up instead of being found by a second pass: h_l - g_l = delta_l + O(|F e|^2),
+exactly so for ReLU while no unit crosses zero. With one hidden layer the error comes through F^T W_1: feedback alignment
+whose matrix adapts as W_1 does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.contract import Array, Kernels, Pair
+from ..net import Net
+from ..optim import Signals
+from .classifier import Classifier
+from .pepita import uniform
+from .rule import Moment
+
+
+@dataclass(frozen=True)
+class AdaptiveFeedback(Classifier):
+    """F in `net.feedback[0]`, (I, C), is drawn as PEPITA's, of deviation `spread` sqrt(2 / I)."""
+
+    spread: float = 0.05
+
+    def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
+        return super().init(rng, sizes, init, bias, dtype)._replace(feedback=uniform(rng, sizes, self.spread, dtype))
+
+    def signals(
+        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
+    ) -> Iterator[Signals]:
+        keys = self.keys(net, rng)
+        up = self.forward(k, net, x, keys)
+        e, loss = k.softmax_error(up.logits, y)
+        pairs, delta = {len(net.layers) - 1: [Pair(up.received[-1], e)]}, k.project(e, net.feedback[0].W)
+        for l, (layer, h, key) in enumerate(zip(net.layers, up.active, keys, strict=False)):
+            delta = self.gated(k, k.dense(delta, layer.W, None, "linear"), h, key)
+            pairs[l] = [Pair(up.received[l], delta)]
+        yield Signals(len(x), pairs, metrics={"loss": loss})

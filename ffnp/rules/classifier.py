@@ -1,0 +1,84 @@
+"""The network of every rule that is told its error: hidden layers of one activation, a softmax on top, dropout between.
+
+    forward    h_0 = x,  h_l = f(h_{l-1} W_l + b_l),  P = softmax(h_{L-1} W_L + b_L)
+
+With dropout (Srivastava et al. 2014) each hidden h_l is masked while it learns. What the layers are sent is each rule's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UserError
+from ..kernels.contract import Array, Kernels
+from ..net import Net, stack
+from .rule import ReadOut, chunks, error, one_of, scores
+
+
+class Pass(NamedTuple):
+    """One forward pass: what each layer `received`, h_0 .. h_{L-1}; `active`, the hidden f(z) before dropout; logits (B, C)."""
+
+    received: list[Array]
+    active: list[Array]
+    logits: Array
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """`activation` of the hidden layers: "relu" or "tanh". `dropout`: their rate. Raises UserError for other values."""
+
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_of("activation", self.activation, ("relu", "tanh"))
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+
+    def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
+        return Net(stack(rng, sizes, init, bias, dtype), sizes[-1])
+
+    def stages(self, net: Net) -> int:
+        return 1
+
+    # ----- learning: dropout is a key for each hidden layer -----
+
+    def keys(self, net: Net, rng: np.random.Generator) -> list[int]:
+        """The keys of one batch: the same key, the same mask."""
+        return rng.integers(2**32, size=len(net.layers) - 1).tolist()
+
+    def forward(self, k: Kernels, net: Net, x: Array, keys: Sequence[int | None] | None = None) -> Pass:
+        """The pass of x (B, I); without keys no unit is dropped."""
+        received, active = [x], []
+        for layer, key in zip(net.layers[:-1], keys or [None] * len(net.layers[:-1]), strict=True):
+            active.append(k.dense(received[-1], *layer, self.activation))
+            received.append(self.passed_on(k, active[-1], key))
+        return Pass(received, active, k.dense(received[-1], *net.layers[-1], "linear"))
+
+    def passed_on(self, k: Kernels, h: Array, key: int | None) -> Array:
+        """What the next layer receives of h (B, O)."""
+        return self.masked(k, h, key)
+
+    def masked(self, k: Kernels, h: Array, key: int | None) -> Array:
+        return k.dropout(h, self.dropout, key) if self.dropout and key is not None else h
+
+    def gated(self, k: Kernels, delta: Array, h: Array, key: int | None) -> Array:
+        """An error that arrives at a hidden layer, through its dropout and its f'.  (B, O) (B, O) -> (B, O)."""
+        return k.gate(self.masked(k, delta, key), h, self.activation)
+
+    # ----- telling the class -----
+
+    def softmax(self, k: Kernels, net: Net, x: Array) -> np.ndarray:
+        """The logits (B, C), without dropout."""
+        return k.get(self.forward(k, net, x).logits)
+
+    def read_outs(self) -> dict[str, ReadOut]:
+        return {"softmax": self.softmax}
+
+    def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
+        alive = [np.any([(k.get(h) != 0).any(axis=0) for h in hs], axis=0)
+                 for hs in zip(*(self.forward(k, net, rows).active for rows in chunks(x)), strict=True)]
+        return {"error": {"softmax": error(scores(self.softmax, k, net, x), k.get(y))},
+                "dead_units": [int(np.sum(~a)) for a in alive]}
