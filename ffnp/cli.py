@@ -1,6 +1,7 @@
 """The command `ffnp`. What a user gets wrong ends in one sentence on stderr and exit code 2."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -9,20 +10,25 @@ from pathlib import Path
 from .backend import BACKENDS
 from .compare import compare, table
 from .data import CATALOG, NAMES, fetch, load, where
+from .diagnostics import activation_memory
 from .errors import UserError
-from .presets import PRESETS
+from .presets import PRESETS, preset
+from .run import Run, replacing
 from .training import train
 from .version import __version__
 
-OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype")  # of train and compare alike, named as in `train`
+OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype", "diagnose")  # of train and compare alike
+
+SMALL = ["bp-small", "ff-small", "pepita-small", "dfa-small"]  # what compare compares
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line (by default the process's own); returns the exit code: 0, 2 a user's error, 130 Ctrl-C."""
+    """Runs the command line (by default the process's own); returns the exit code: 0, 1 `verify` found a
+    difference, 2 a user's error, 130 Ctrl-C."""
     try:
         try:
             args = parser().parse_args(argv)
-            args.command(args)
+            code: int | None = args.command(args)
         finally:
             sys.stdout.flush()
     except (UserError, OSError) as problem:
@@ -34,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ffnp: interrupted; finished epochs are kept, and the same command with --resume goes on", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=train_command)
 
     many = commands.add_parser("compare", help="train several presets with several seeds and print one table")
-    many.add_argument("presets", metavar="PRESET", nargs="*", default=["bp-small", "ff-small"], help="(bp-small ff-small)")
+    many.add_argument("presets", metavar="PRESET", nargs="*", default=SMALL, help=f"({' '.join(SMALL)})")
     many.add_argument("--seeds", type=int, default=3, help="how many seeds each (3)")
     many.add_argument("--out", type=Path, default=Path("ffnp-out"), help="folder for table, picture and runs (ffnp-out)")
     many.set_defaults(command=compare_command)
@@ -62,8 +68,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--backend", choices=BACKENDS, default="cpu", help="who computes (cpu)")
         command.add_argument("--threads", type=int, help="threads of BLAS (all cores)")
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
+        command.add_argument("--diagnose", action="store_true", help="keep angles to backprop and more of every epoch")
         command.add_argument("--resume", action="store_true", help="go on with what --out holds")
 
+    against = commands.add_parser("verify", help="check presets against their torch twins and print one table")
+    against.add_argument("presets", metavar="PRESET", nargs="*", default=list(PRESETS), help="(all)")
+    against.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
+    against.set_defaults(command=verify_command)
     commands.add_parser("presets", help="list the presets with their source and settings").set_defaults(command=presets_command)
     sets = commands.add_parser("data", help="list the data sets; `ffnp data fetch NAME` downloads one")
     sets.add_argument("action", nargs="?", choices=("list", "fetch"), default="list")
@@ -86,6 +97,23 @@ def train_command(args: argparse.Namespace) -> None:
     seconds = sum(e["seconds"] for e in history["epochs"]) / len(history["epochs"])
     print(f"{args.preset} on {args.data}, seed {args.seed}: test error {errors} "
           f"after {len(history['epochs'])} epochs of {seconds:.2f} s; kept in {out}")
+    if args.diagnose:
+        show_diagnostics(run, out)
+
+
+def show_diagnostics(run: Run, out: Path) -> None:
+    """Says what a batch takes in memory, and writes the figures that the history has the numbers for to `out`."""
+    from .plots import diagnostic_figures
+
+    history = run.history
+    batch = run.preset.batch or history["n_train"]
+    memory = activation_memory(run.preset.rule, history["sizes"], batch, history["dtype"])
+    print(f"activity of a batch of {batch}: {memory['published'] / 1e6:.3g} MB by the published formula, "
+          f"{memory['measured'] / 1e6:.3g} MB measured")
+    for name, figure in diagnostic_figures(history).items():
+        with replacing(out / f"{name}.png") as part:
+            figure.savefig(part, format="png", dpi=150)
+        print(f"{name}: {out / name}.png")
 
 
 def compare_command(args: argparse.Namespace) -> None:
@@ -94,10 +122,28 @@ def compare_command(args: argparse.Namespace) -> None:
     print(f"\nlearning curves: {args.out / 'compare.png'}   all numbers: {args.out / 'compare.json'}")
 
 
+def verify_command(args: argparse.Namespace) -> int:
+    try:
+        from .verify import check
+    except ModuleNotFoundError as problem:
+        if problem.name != "torch":
+            raise
+        raise UserError("ffnp verify needs torch: pip install 'ffnp[torch]'") from problem
+    chosen = [preset(name) for name in args.presets]
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+    rows = check.verify(chosen)
+    print(check.table(rows))
+    if args.json:
+        with replacing(args.json) as part:
+            part.write_text(json.dumps(check.plain(rows), indent=1, allow_nan=False) + "\n")
+    return int(not all(row.passed for row in rows))
+
+
 def presets_command(args: argparse.Namespace) -> None:
-    for preset in PRESETS.values():
-        print(f"{preset.name}: {preset.source}")
-        settings = preset.settings()
+    for recipe in PRESETS.values():
+        print(f"{recipe.name}: {recipe.source}")
+        settings = recipe.settings()
         tables = {"rule": settings.pop("rule")} | {f"{name} step": o for name, o in settings.pop("optimisers").items()}
         for title, values in (tables | {"training": settings}).items():
             words = ", ".join(f"{name} {value}" for name, value in values.items() if name not in ("name", "source"))

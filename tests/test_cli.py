@@ -54,7 +54,7 @@ OUT_OF_RANGE = {  # what is wrong, and how the sentence says it
     "train bp-small --layers 63,9": "layers 63,9 ", "train bp-small --layers 64,0": "(0,)",
     "train bp-small --layers 64,": "'64,'", "train bp-small --layers 64,9.5": "'64,9.5'",
     "train bp-small --layers 64,1000000000000000": "1000000000000000",
-    "compare --seeds 0": "not bp-small, ff-small and 0", "compare --seeds -2": "and -2", "compare --epochs 0": "not 0,",
+    "compare --seeds 0": "dfa-small and 0", "compare --seeds -2": "and -2", "compare --epochs 0": "not 0,",
     "compare --batch 0": ", 0, ", "compare --threads -1": "not -1", "compare --layers 63,9": "layers 63,9 ",
     "compare bp-small bp-small": "not bp-small, bp-small",
 }

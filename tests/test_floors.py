@@ -15,9 +15,13 @@ FLOORS = [
     ["kernels", "kernels.checks", "kernels.reference", "kernels.cpu"],
     ["errors", "version", "backend", "net",
      "data", "data.arrays", "data.catalog", "data.embed", "data.fetching", "data.readers"],
-    ["optim", "rules", "rules.rule", "rules.backprop", "rules.forward_forward"],
-    ["presets", "run", "training"],
-    ["compare", "plots", "cli", "__init__", "__main__"],
+    ["optim", "rules", "rules.rule", "rules.backprop", "rules.contrast", "rules.adaptive_feedback", "rules.classifier",
+     "rules.direct_feedback", "rules.feedback_alignment", "rules.mirror", "rules.pepita", "rules.forward_forward",
+     "rules.unsupervised", "rules.mono_forward"],
+    ["preset", "presets", "run", "diagnostics", "relation", "training"],
+    ["compare", "plots", "cli", "__init__", "__main__",
+     "verify", "verify.bridge", "verify.check", "verify.classifiers", "verify.forward_forward", "verify.mirrors",
+     "verify.pepita", "verify.twin", "verify.twins"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 PACKAGE = Path(ffnp.__file__).parent

@@ -31,3 +31,14 @@ def test_an_epoch_of_forward_forward_takes_seconds(forward_forward, capsys):
 
 def test_backprop_learns_mnist():
     assert train("bp", load("mnist"), epochs=20, seed=0).history["test_error"] <= 0.017
+
+
+PAPERS_NET = (784, 1024)
+BARS = {"pepita-icml2022": (20, 0.970), "pepita-hebbian": (10, 0.965), "dfa": (10, 0.975), "drtp": (10, 0.930)}
+
+
+@pytest.mark.parametrize("name", BARS)
+def test_the_rules_learn_mnist_on_the_papers_net(name):
+    """One hidden layer of 1024, the schedule shortened in proportion; `fa` is `dfa` there, bit for bit."""
+    epochs, least = BARS[name]
+    assert 1 - train(name, load("mnist"), epochs=epochs, seed=0, layers=PAPERS_NET).history["test_error"] >= least
