@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .backend import BACKENDS
 from .compare import compare, table
@@ -25,9 +26,10 @@ SMALL = ["bp-small", "ff-small", "pepita-small", "dfa-small"]  # what compare co
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line (by default the process's own); returns the exit code: 0, 1 `verify` found a
     difference, 2 a user's error, 130 Ctrl-C."""
+    args = argparse.Namespace()
     try:
         try:
-            args = parser().parse_args(argv)
+            parser().parse_args(argv, args)
             code: int | None = args.command(args)
         finally:
             sys.stdout.flush()
@@ -38,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ffnp: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("ffnp: interrupted; finished epochs are kept, and the same command with --resume goes on", file=sys.stderr)
+        kept = "; finished epochs are kept, and the same command with --resume goes on" if "resume" in args else ""
+        print(f"ffnp: interrupted{kept}", file=sys.stderr)
         return 130
     return code or 0
 
@@ -85,7 +88,10 @@ def parser() -> argparse.ArgumentParser:
 
 def sizes(text: str) -> list[int]:
     """Comma-separated whole numbers."""
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r} is not whole numbers with commas between, such as 64,400,400") from problem
 
 
 def train_command(args: argparse.Namespace) -> None:
@@ -110,7 +116,10 @@ def show_diagnostics(run: Run, out: Path) -> None:
     memory = activation_memory(run.preset.rule, history["sizes"], batch, history["dtype"])
     print(f"activity of a batch of {batch}: {memory['published'] / 1e6:.3g} MB by the published formula, "
           f"{memory['measured'] / 1e6:.3g} MB measured")
-    for name, figure in diagnostic_figures(history).items():
+    figures = diagnostic_figures(history)
+    if not figures:
+        print("no figures: all epochs of this run were trained without --diagnose")
+    for name, figure in figures.items():
         with replacing(out / f"{name}.png") as part:
             figure.savefig(part, format="png", dpi=150)
         print(f"{name}: {out / name}.png")
@@ -123,15 +132,20 @@ def compare_command(args: argparse.Namespace) -> None:
 
 
 def verify_command(args: argparse.Namespace) -> int:
+    chosen = [preset(name) for name in args.presets]
     try:
         from .verify import check
     except ModuleNotFoundError as problem:
         if problem.name != "torch":
             raise
-        raise UserError("ffnp verify needs torch: pip install 'ffnp[torch]'") from problem
-    chosen = [preset(name) for name in args.presets]
+        raise UserError("ffnp verify needs torch: pip install torch") from problem
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
+        if args.json.is_dir():
+            raise UserError(f"--json needs the name of a file, and {args.json} is a folder")
+        try:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UserError(f"{args.json.parent} cannot be a folder for the table ({problem.strerror})") from problem
     rows = check.verify(chosen)
     print(check.table(rows))
     if args.json:
@@ -144,10 +158,25 @@ def presets_command(args: argparse.Namespace) -> None:
     for recipe in PRESETS.values():
         print(f"{recipe.name}: {recipe.source}")
         settings = recipe.settings()
-        tables = {"rule": settings.pop("rule")} | {f"{name} step": o for name, o in settings.pop("optimisers").items()}
-        for title, values in (tables | {"training": settings}).items():
-            words = ", ".join(f"{name} {value}" for name, value in values.items() if name not in ("name", "source"))
-            print(f"    {title:<12} {values['name'] + ': ' if title == 'rule' else ''}{words}")
+        rule, steps = settings.pop("rule"), settings.pop("optimisers")
+        print(f"    rule           {rule.pop('name')}: {words(rule)}")
+        for name, step in steps.items():
+            for unused in unused_settings(**step):
+                del step[unused]
+            print(f"    {name + ' step':<14} {step.pop('kind')}: {words(step)}")
+        print(f"    training       {words(settings)}")
+
+
+def unused_settings(kind: str, decay: float, **others: Any) -> list[str]:
+    """The settings of an optimiser that change nothing, as its kind knows none such or as there is no decay."""
+    of_adam, of_decay = ["beta2", "epsilon"], ["decay", "decay_kind", "decay_biases"]
+    return ["momentum"] * (kind == "sgd") + of_adam * (kind != "adam") + of_decay * (not decay)
+
+
+def words(settings: dict[str, Any]) -> str:
+    """Settings for reading, numbers in six digits."""
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if name not in ("name", "source"))
 
 
 def data_command(args: argparse.Namespace) -> None:

@@ -84,7 +84,8 @@ def backprop(rule: Rule, net: Net, x: np.ndarray, y: np.ndarray) -> list[np.ndar
     """Of each layer the gradient of the sum of all losses of the rule, through all layers; laid out as `update`.
 
     Where a rule has one loss, at the output, this is back-propagation. Where every layer has its own, as in
-    Forward-Forward, a layer also hears from the losses above it, through weights, normalisation and f'.
+    Forward-Forward, a layer also hears from the losses above it, through weights, normalisation and f'. What collaborating
+    layers believe together is given here too: no loss is followed into another layer's goodness.
     """
     k, gradient, above = load_backend("numpy"), [], None
     received, sent = losses(rule, net, x, y)

@@ -72,7 +72,7 @@ def stack(rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str |
     return tuple(dense(rng, i, o, init, bias, dtype) for i, o in zip(sizes, sizes[1:], strict=False))
 
 
-def parameters(net: Net) -> int:
-    """How many numbers the network learns."""
-    layers = net.layers + ((net.head,) if net.head else ())
+def parameters(net: Net, feedback: bool = False) -> int:
+    """How many numbers the network learns; with `feedback` those of the feedback matrices too."""
+    layers = net.layers + ((net.head,) if net.head else ()) + (net.feedback if feedback else ())
     return sum(math.prod(a.shape) for layer in layers for a in layer if a is not None)

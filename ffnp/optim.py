@@ -120,29 +120,25 @@ class Optimisers(NamedTuple):
         feedback = tuple(self.feedback.memory(k, B) for B in net.feedback) if self.feedback else ()
         return State(tuple(self.layers.memory(k, layer) for layer in net.layers), head, feedback)
 
-    def apply(self, k: Kernels, net: Net, signals: Signals, state: State, factor: float) -> tuple[Net, dict[str, float]]:
+    def apply(
+        self, k: Kernels, net: Net, signals: Signals, state: State, factor: float
+    ) -> tuple[Net, dict[str, tuple[float, float]]]:
         """One step of all that has a signal, weights and state in place; `factor` is the schedule's.
 
-        Returns the network with its replaced parts, and the sum of squares of what was stepped, by name.
-        Raises UserError for a signal to feedback matrices that nobody moves.
+        Returns the network with its replaced parts, and of everything stepped, by name, the sum of squares of its new
+        weights and the optimiser's rate. Raises UserError for a signal to feedback matrices that nobody moves.
         """
         if signals.feedback and not self.feedback:
             raise UserError("the feedback matrices of this rule learn, but no optimiser is named for them")
-        moved: dict[str, tuple[Any, Any, list[Pair]]] = {
-            f"layer {l + 1}": (net.layers[l], state.layers[l], pairs) for l, pairs in signals.layers.items()}
+        moved: dict[str, tuple[Any, Any, Any, list[Pair]]] = {
+            f"layer {l + 1}": (self.layers, net.layers[l], state.layers[l], pairs) for l, pairs in signals.layers.items()}
         if signals.head:
-            moved["the head"] = net.head, state.head, signals.head
+            moved["the head"] = self.head, net.head, state.head, signals.head
         for l, pairs in signals.feedback.items():
-            moved[f"feedback matrix {l + 1}"] = net.feedback[l], state.feedback[l], pairs
-        squares = {name: self.mover(name).step(k, layer, memory, pairs, signals.rows, factor)
-                   for name, (layer, memory, pairs) in moved.items()}
-        return net._replace(**signals.replaced), squares
-
-    def mover(self, name: str) -> Optimiser:
-        """The optimiser of what `apply` calls by this name."""
-        found = {"layer": self.layers, "the": self.head, "feedback": self.feedback}[name.split()[0]]
-        assert found is not None
-        return found
+            moved[f"feedback matrix {l + 1}"] = self.feedback, net.feedback[l], state.feedback[l], pairs
+        stepped = {name: (optimiser.step(k, layer, memory, pairs, signals.rows, factor), optimiser.rate)
+                   for name, (optimiser, layer, memory, pairs) in moved.items()}
+        return net._replace(**signals.replaced), stepped
 
 
 def zeros(k: Kernels, layer: Dense) -> Dense:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, MultipleLocator
 
 from .diagnostics import at_first_rate, slowness
 
@@ -18,26 +18,28 @@ LINES = ("-", "--", "-.", ":")
 def learning_curves(runs: Mapping[str, Sequence[dict[str, Any]]], title: str) -> Figure:
     """Validation error against epochs and against seconds of training, for name -> one history per seed.
 
-    The line is the mean of the seeds, the band reaches from the best to the worst of them.
+    The line is the mean of the seeds, the band reaches from the best to the worst of them; the time of an epoch is their
+    median, as the first training of a process also loads its kernels.
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     by_epoch, by_time = figure.subplots(1, 2, sharey=True)
     for i, (name, histories) in enumerate(runs.items()):
         style = line(i)
         errors = 100 * np.array([[e["val_error"] for e in h["epochs"]] for h in histories])  # (seeds, epochs)
         errors = np.maximum(errors, 50 / histories[0]["n_val"])  # no error at all is drawn as half an image's
-        seconds = np.cumsum([[e["seconds"] for e in h["epochs"]] for h in histories], axis=1).mean(axis=0)
+        seconds = np.median([[e["seconds"] for e in h["epochs"]] for h in histories], axis=0).cumsum()
         for axes, x in ((by_epoch, np.arange(1, errors.shape[1] + 1)), (by_time, seconds)):
-            axes.plot(x, errors.mean(axis=0), label=name, **style)
+            axes.plot(x, errors.mean(axis=0), label=name, marker="." if len(x) == 1 else None, **style)
             axes.fill_between(x, errors.min(axis=0), errors.max(axis=0), color=style["color"], alpha=0.2, linewidth=0)
-    by_epoch.set(xlabel="epoch", ylabel="validation error (%)", yscale="log")
+    by_epoch.set(ylabel="validation error (%)", yscale="log")
+    whole_epochs(by_epoch)
     by_time.set(xlabel="training time (s)")
     for axes in (by_epoch, by_time):
         one_two_five(axes)
         plain(axes)
-    by_epoch.legend(frameon=False)
+    figure.legend(*by_epoch.get_legend_handles_labels(), frameon=False, loc="outside right upper")
     seeds = len(next(iter(runs.values())))
-    figure.suptitle(f"{title}: mean of {seeds} seed{'s' * (seeds > 1)}, band from best to worst", fontsize=11)
+    figure.suptitle(f"{title}: {f'mean of {seeds} seeds, band from best to worst' if seeds > 1 else 'one seed'}", fontsize=11)
     return figure
 
 
@@ -51,6 +53,12 @@ def one_two_five(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
+
+
+def whole_epochs(axes: Axes) -> None:
+    """An x axis of epochs, with no tick between two of them."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def plain(axes: Axes) -> None:
@@ -90,12 +98,15 @@ def alignment_curves(history: dict[str, Any], title: str) -> Figure:
         for i, numbers in enumerate(values.T):
             axes.plot(range(1, len(values) + 1), numbers, marker=".", label=f"{curve} {i + 1}", **line(i))
         axes.axhline(level, color="0.5", linewidth=0.8)
-        axes.set(xlabel="epoch", ylabel=label)
+        axes.set_ylabel(label)
+        if name.endswith("angle"):
+            axes.set_ylim(-4, max(100, 1.05 * np.nan_to_num(values).max()))
+            axes.yaxis.set_major_locator(MultipleLocator(30))
         if name == "norm_ratio":
             known = values[values > 0]
             axes.set(yscale="log", ylim=(min(0.5, 0.8 * known.min(initial=1)), max(2, 1.25 * known.max(initial=1))))
             one_two_five(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        whole_epochs(axes)
         axes.legend(frameon=False)
         plain(axes)
     figure.suptitle(title, fontsize=11)
@@ -121,10 +132,9 @@ def goodness_histograms(history: dict[str, Any], title: str) -> Figure:
             image = axes.pcolormesh(corners, range(bins + 1), share[:, l].T, cmap="Blues", vmin=0, vmax=most)
             axes.axhline(np.searchsorted(edges, 1), color=COLOURS[1], linewidth=0.8, linestyle="--")
             axes.set_yticks(marked, [f"{edges[i]:.2g}" for i in marked])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for l, (top, bottom) in enumerate(panels.T, 1):
         top.set_title(f"layer {l}", fontsize=10)
-        bottom.set_xlabel("epoch")
+        whole_epochs(bottom)
     figure.colorbar(image, ax=panels, label="examples in the bin (%)")
     figure.suptitle(title, fontsize=11)
     return figure
@@ -139,9 +149,9 @@ def slowness_fit(runs: Mapping[str, Sequence[float]], title: str) -> Figure:
         E = np.linspace(0, len(accuracies), 400)[1:]
         axes.plot(E, 100 * highest * E / (s + E), label=f"{name}: slowness {s:.3g} epochs", **line(i))
         axes.plot(range(1, len(accuracies) + 1), 100 * np.asarray(accuracies), "o", color=line(i)["color"], markersize=4)
-    axes.set(xlabel="epoch", ylabel="validation accuracy (%)", ylim=(None, 101))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="lower right")
+    axes.set(ylabel="validation accuracy (%)", ylim=(0, 101))
+    whole_epochs(axes)
+    axes.legend(frameon=False)
     plain(axes)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -42,6 +42,9 @@ class Preset:
             raise UserError(f"there is no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
         if self.epochs < 1 or (self.batch is not None and self.batch < 1) or any(units < 1 for units in self.hidden):
             raise UserError(f"epochs, batch and layers must be at least 1, not {self.epochs}, {self.batch}, {self.hidden}")
+        alone = getattr(self.rule, "pre_mirror", 0)
+        if alone >= self.epochs:
+            raise UserError(f"{self.name} only mirrors up to epoch {alone}, so {self.epochs} epochs leave none to learn in")
         if self.shift < 0:
             raise UserError(f"shift must be at least 0 pixels, not {self.shift}")
 

@@ -82,7 +82,7 @@ PRESETS = {preset.name: preset for preset in [
         name="ff-symba",
         source="the loss of Lee & Song 2023, arXiv:2303.08418, on Hinton's net; steps chosen on MNIST's validation images "
                "with 2 x 500 units. The peer term would outweigh a mean's small signals",
-        rule=replace(HINTON, loss="symba", alpha=4.0, goodness="mean", peer=0.0),
+        rule=replace(HINTON, loss="symba", alpha=4.0, goodness="mean", theta_per_unit=False, peer=0.0),
         hidden=(1000, 1000, 1000), init="fan_in_normal", epochs=30, batch=100,
         optimisers=Optimisers(Optimiser("adam", rate=0.001), Optimiser("ema", rate=0.1, decay=0.003)), schedule="hinton",
     ),
@@ -109,7 +109,8 @@ PRESETS = {preset.name: preset for preset in [
     ),
     Preset(
         name="pepita-icml2022",
-        source="Dellaferrera & Kreiman 2022, arXiv:2201.11665, published NumPy code; the rate is MNIST's, 0.01 is CIFAR-10's",
+        source="Dellaferrera & Kreiman 2022, arXiv:2201.11665, published code; the dropout mask meets h - g "
+               "once, as in its notebook, not twice as in its NumPy program; the rate is MNIST's, 0.01 is CIFAR-10's",
         rule=PEPITA(sign=1, error="second", dropout=0.1), **PAPER,
         optimisers=Optimisers(Optimiser("momentum_inside", rate=0.1)),
     ),
@@ -140,7 +141,7 @@ PRESETS = {preset.name: preset for preset in [
         source="Srinivasan et al. 2024, five hidden layers with normalised activity, here each row by itself; rate chosen on "
                "MNIST's validation images",
         rule=replace(ICLR2024, norm="sample"),
-        optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **{**PAPER, "hidden": (1024,) * 5},
+        optimisers=Optimisers(Optimiser("momentum", rate=1.0)), **{**PAPER, "hidden": (1024,) * 5},
     ),
     Preset(
         name="pepita-small",

@@ -64,7 +64,8 @@ def begin(preset: Preset, history: dict[str, Any]) -> Run:
     except (MemoryError, ValueError) as problem:  # what NumPy says of sizes that no memory holds
         raise UserError(f"a network of sizes {history['sizes']} does not fit in memory") from problem
     net = each_array(net, lambda name, a: k.put(a))
-    return Run(net, preset.optimisers.init(k, net), preset, {**history, "parameters": parameters(net)})
+    learned = parameters(net, feedback=preset.optimisers.feedback is not None)
+    return Run(net, preset.optimisers.init(k, net), preset, {**history, "parameters": learned})
 
 
 def save(run: Run, folder: Path) -> None:

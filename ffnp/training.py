@@ -112,12 +112,12 @@ def learn(run: Run, split: Split, epoch: int, moment: Moment, factor: float, bar
             moves = rng.integers(-preset.shift, preset.shift + 1, size=(len(rows), 2))
             x = k.shift(x, moves, tuple(history["shape"]))
         for signals in preset.rule.signals(k, net, x, y, rng, moment):
-            net, squares = preset.optimisers.apply(k, net, signals, state, factor)
+            net, stepped = preset.optimisers.apply(k, net, signals, state, factor)
             metrics.append(signals.metrics)
-            for layer, total in squares.items():
-                if not np.isfinite(total):
+            for layer, (squares, rate) in stepped.items():
+                if not np.isfinite(squares):
                     raise DivergedError(f"the weights of {layer} are not finite after step {step} of epoch {epoch}; a lower "
-                                        f"learning rate than {preset.optimisers.mover(layer).rate} may help")
+                                        f"learning rate than {rate} may help")
         bar.update()
     return net, metrics
 

@@ -275,8 +275,8 @@ def pepitas(**fixed: Any) -> Strategy:
 
 
 told_their_error = backprops | random_feedback | direct_feedback | adaptive_feedback | pepitas()  # one answer a batch
-answer_often = st.builds(FeedbackAlignment, **hidden, matrices=st.just("mirror")) | pepitas(update="time-local") | st.builds(
-    PEPITA, **hidden, feedback=st.just("product"), mirror_every=st.just(1))
+mirrored = pepitas(sign=-1, feedback="product", mirror_every=1)
+answer_often = st.builds(FeedbackAlignment, **hidden, matrices=st.just("mirror")) | pepitas(update="time-local") | mirrored
 kolen_pollacks = st.builds(FeedbackAlignment, **hidden, matrices=st.just("kolen-pollack"))
 any_rules = told_their_error | answer_often | kolen_pollacks | forward_forwards() | unsupervised | mono_forwards
 

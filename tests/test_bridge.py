@@ -1,6 +1,7 @@
 """The bridge to torch modules: a rule's update under the module's names, training with it, and what is refused."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import ffnp
 from ffnp.backend import BACKENDS
 from ffnp.errors import UserError
-from ffnp.rules import PEPITA, DirectFeedback, FeedbackAlignment, ForwardForward
+from ffnp.rules import PEPITA, Backprop, DirectFeedback, FeedbackAlignment, ForwardForward
 from ffnp.verify import assign_grads, updates
 
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -130,10 +131,18 @@ def test_forward_forward_takes_every_linear_for_a_hidden_layer(label):
     assert_close(found, {name: p.grad for name, p in net.named_parameters()}, 1e-6)  # tiny = 1e-8 in the norm
 
 
-def test_a_layer_whose_turn_has_not_come_gets_zeros():
-    net, (x, y) = module(6, 5, 4, logits=False), batch()
-    found = updates(net, "forward-forward", x, y, classes=3, negatives="permuted", schedule="layerwise")
-    assert found["0.weight"].any() and not found["2.weight"].any() and not found["2.bias"].any()
+@dataclass(frozen=True)
+class LastLayer(Backprop):
+    """Only the last layer is sent anything."""
+
+    def signals(self, k, net, x, y, rng, moment=None):
+        for s in super().signals(k, net, x, y, rng):
+            yield s._replace(layers={1: s.layers[1]})
+
+
+def test_a_layer_without_a_signal_gets_zeros():
+    found = updates(module(6, 5, 3), LastLayer(), *batch())
+    assert found["2.weight"].any() and not found["0.weight"].any() and not found["0.bias"].any()
 
 
 # ----- training -----
@@ -201,6 +210,10 @@ RULES_REFUSED = {
     "running means of this rule change": (FeedbackAlignment(matrices="mirror"), {}),
     "feedback matrices of shapes \\[\\(5, 3\\)\\], not \\[\\(3, 5\\)\\]": ("direct-feedback", {"feedback": [torch.ones(3, 5)]}),
     "needs an activation after each Linear: 2, not 1": ("forward-forward", {"classes": 3}),
+    "a rule made before, .*, not <class .*PEPITA'>": (PEPITA, {}),
+    "a rule made before, .*, not None": (None, {}),
+    "at least 0, not -1 and 0": ("backprop", {"seed": -1}),
+    "at least 0, not 0 and -2": ("backprop", {"step": -2}),
 }
 
 
@@ -216,6 +229,7 @@ HIDDEN_REFUSED = {
     "hard negatives are drawn from a head": (ForwardForward(), {"classes": 3}),
     "running means": (ForwardForward(negatives="uniform", peer=0.1), {"classes": 3}),
     "the feedback matrices": ("mono-forward", {"classes": 3}),
+    "schedule layerwise": (ForwardForward(negatives="uniform", schedule="layerwise"), {"classes": 3}),
 }
 
 
@@ -236,6 +250,8 @@ BATCHES = {
     "not of shapes \\(8, 6\\) and \\(7,\\)": (x, y[1:]),
     "not of shapes \\(8, 2, 3\\) and \\(8,\\)": (x.reshape(8, 2, 3), y),
     "not of shapes \\(0, 6\\) and \\(0,\\)": (x[:0], y[:0]),
+    "must be torch tensors, not ndarray and Tensor": (x.numpy(), y),
+    "must be torch tensors, not Tensor and list": (x, y.tolist()),
 }
 
 

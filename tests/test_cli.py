@@ -12,7 +12,7 @@ import pytest
 from tiny import bits, files, never, stopped
 
 import ffnp
-from ffnp import PRESETS, load_run, training
+from ffnp import PRESETS, cli, load_run, training
 from ffnp.cli import main
 from ffnp.data import CATALOG
 from ffnp.optim import Optimiser, Optimisers
@@ -177,6 +177,20 @@ def test_resume_goes_on_after_ctrl_c_and_ends_as_if_nothing_had_been(capsys, mon
     assert bits(load_run(tmp_path / "kept")) == bits(load_run(tmp_path / "whole"))
 
 
+def test_ctrl_c_offers_to_go_on_only_where_something_is_kept(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "fetch", interrupt)
+    assert run("data", "fetch", "mnist") == 130
+    assert capsys.readouterr().err == "ffnp: interrupted\n"
+
+
+def test_diagnose_says_that_a_finished_run_has_nothing_to_draw(capsys, tmp_path):
+    assert run("train", *SMALL, "--out", "kept") == 0
+    capsys.readouterr()
+    assert run("train", *SMALL, "--out", "kept", "--resume", "--diagnose") == 0
+    assert capsys.readouterr().out.endswith("\nno figures: all epochs of this run were trained without --diagnose\n")
+    assert not list(tmp_path.rglob("*.png"))
+
+
 def test_compare_prints_the_table_and_where_the_rest_is(capsys, tmp_path):
     assert run("compare", "bp-small", "ff-small", *SMALL[1:], "--seeds", "2") == 0
     out, err = capsys.readouterr()
@@ -198,6 +212,14 @@ def test_presets_tells_source_and_settings_of_each(capsys):
     hinton = out.partition("ff-hinton2022: ")[2].partition("\nff-loewe")[0]
     for words in ("forward-forward: ", "negatives hard", "peer 0.03", "hidden [1000, 1000, 1000]", "schedule hinton"):
         assert words in hinton
+
+
+def test_presets_leaves_out_what_an_optimiser_does_not_use(capsys):
+    assert run("presets") == 0
+    lines = [line.split(": ") for line in capsys.readouterr().out.splitlines() if " step  " in line]
+    names = {kind.split()[-1]: {setting.split()[0] for setting in settings.split(", ")} for kind, settings in lines}
+    assert "momentum" in names["ema"] and "momentum" not in names["sgd"] and "decay" in names["sgd"]
+    assert {"beta2", "epsilon"} < names["adam"] and not {"beta2", "epsilon"} & (names["ema"] | names["sgd"])
 
 
 @pytest.mark.parametrize("arguments", [("data",), ("data", "list")], ids=" ".join)

@@ -170,7 +170,7 @@ def test_axes_name_what_they_show_in_its_unit():
     by_epoch, by_time = figure.axes
     assert (by_epoch.get_xlabel(), by_epoch.get_ylabel()) == ("epoch", "validation error (%)")
     assert by_time.get_xlabel() == "training time (s)" and by_time.get_shared_y_axes().joined(by_epoch, by_time)
-    assert [text.get_text() for text in by_epoch.get_legend().get_texts()] == ["first", "second"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "second"]
     assert figure.get_suptitle() == "Learning digits: mean of 2 seeds, band from best to worst"
 
 
@@ -199,4 +199,20 @@ def test_real_histories_can_be_drawn(name):
 def test_a_run_of_one_epoch_can_be_drawn(tmp_path):
     figure = learning_curves({"short": [train(recipe(), dataset(), epochs=1).history]}, "One epoch")
     figure.savefig(tmp_path / "figure.png")
-    assert len(figure.axes[0].lines[0].get_xdata()) == 1
+    assert len(figure.axes[0].lines[0].get_xdata()) == 1 and figure.axes[0].lines[0].get_marker() == "."  # or it were unseen
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_no_tick_stands_between_two_epochs(epochs):
+    figure = learning_curves({"short": [history(errors=(0.5,) * epochs, seconds=(1,) * epochs)]}, "Few epochs")
+    assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+
+
+def test_one_slow_seed_does_not_move_the_seconds():
+    """The first training of all also waits for its kernels."""
+    runs = [history(seconds=(9, 1)), history(seconds=(1, 1)), history(seconds=(1, 2))]
+    assert learning_curves({"three": runs}, "Three seeds").axes[1].lines[0].get_xdata().tolist() == [1, 2]
+
+
+def test_a_single_seed_is_called_one():
+    assert learning_curves({"single": [history()]}, "Learning digits").get_suptitle() == "Learning digits: one seed"

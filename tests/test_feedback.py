@@ -12,7 +12,7 @@ from strategies import deep_problems, direct_feedback, hidden_layers, problems, 
 from ffnp.errors import UserError
 from ffnp.net import Dense
 from ffnp.optim import Optimiser, Optimisers
-from ffnp.rules import Backprop, DirectFeedback, FeedbackAlignment
+from ffnp.rules import AdaptiveFeedback, Backprop, DirectFeedback, FeedbackAlignment
 from ffnp.rules.mirror import mirror
 from ffnp.rules.rule import Moment
 
@@ -171,6 +171,9 @@ def test_mirror_mode_ends_with_its_epochs():
 
 @pytest.mark.parametrize(("rule", "settings", "named"), [
     (FeedbackAlignment, {"matrices": "learned"}, "matrices must be one of random, sign, mirror, kolen-pollack, not 'learned'"),
+    (FeedbackAlignment, {"noise": -1.0}, "noise must be at least 0, not -1.0"),
+    (FeedbackAlignment, {"pre_mirror": -1}, "pre_mirror must be at least 0, not -1"),
+    (AdaptiveFeedback, {"spread": float("nan")}, "spread must be at least 0, not nan"),
     (DirectFeedback, {"sends": "love"}, "sends must be one of error, sign, target, not 'love'"),
     (DirectFeedback, {"dropout": 2.0}, "dropout .* not 2.0"),
 ])

@@ -113,6 +113,11 @@ def test_an_unknown_read_out_is_refused():
         MonoForward(read_out="first")
 
 
+def test_without_a_hidden_layer_there_is_nothing_to_learn():
+    with pytest.raises(UserError, match="there must be one, but hidden is empty"):
+        MonoForward().init(np.random.default_rng(0), (4, 2), "he_normal", None, "float32")
+
+
 def test_mono_forward_learns_the_digits():
     small = replace(PRESETS["mono-forward"], hidden=(100, 100), epochs=20, batch=50)
     run = ffnp.train(small, ffnp.load("digits"))

@@ -152,13 +152,13 @@ def test_layers_without_a_signal_are_left_alone(k, kind):
     optimisers = Optimisers(Optimiser(kind, 0.1, decay=0.1), Optimiser(kind, 0.1, decay=0.1))
     state = optimisers.init(k, net)
     signals = Signals(ROWS, {1: [put(k, start(rng)[1][0])]})
-    after, squares = optimisers.apply(k, net, signals, state, 1.0)
+    after, stepped = optimisers.apply(k, net, signals, state, 1.0)
     for l in (0, 2):
         for a, b in zip(after.layers[l], layers[l], strict=True):
             np.testing.assert_array_equal(k.get(a), b)
     assert [int(memory.steps[0]) for memory in (*state.layers, state.head)] == [0, 1, 0, 0]
-    assert list(squares) == ["layer 2"]
-    assert squares["layer 2"] == pytest.approx(sum((k.get(a) ** 2).sum() for a in after.layers[1]))
+    assert list(stepped) == ["layer 2"]
+    assert stepped["layer 2"] == (pytest.approx(sum((k.get(a) ** 2).sum() for a in after.layers[1])), optimisers.layers.rate)
 
 
 @each_backend
@@ -166,10 +166,10 @@ def test_the_head_has_an_optimiser_of_its_own(k):
     layer, pairs, gradients = start(np.random.default_rng(2), bias=False)
     net, pair = put(k, Net((layer,), 5, layer)), put(k, pairs[0])
     optimisers = Optimisers(Optimiser("sgd", 0.1), Optimiser("sgd", 0.7))
-    after, squares = optimisers.apply(k, net, Signals(ROWS, {0: [pair]}, [pair]), optimisers.init(k, net), 1.0)
+    after, stepped = optimisers.apply(k, net, Signals(ROWS, {0: [pair]}, [pair]), optimisers.init(k, net), 1.0)
     assert_close(k.get(after.layers[0].W), layer.W - 0.1 * gradients[0][0])
     assert_close(k.get(after.head.W), layer.W - 0.7 * gradients[0][0])
-    assert after.head.b is None and list(squares) == ["layer 1", "the head"]
+    assert after.head.b is None and list(stepped) == ["layer 1", "the head"]
 
 
 @each_backend
@@ -188,9 +188,9 @@ def test_feedback_matrices_are_stepped_like_layers(k, kind):
     state = optimisers.init(k, net)
     for pair, factor in zip(pairs, FACTORS, strict=True):
         sent = {0: [put(k, pair)]}
-        net, squares = optimisers.apply(k, net, Signals(ROWS, sent, feedback=sent), state, factor)
+        net, stepped = optimisers.apply(k, net, Signals(ROWS, sent, feedback=sent), state, factor)
     np.testing.assert_array_equal(k.get(net.feedback[0].W), k.get(net.layers[0].W))
-    assert squares["feedback matrix 1"] == squares["layer 1"]
+    assert stepped["feedback matrix 1"] == stepped["layer 1"]
     assert int(state.feedback[0].steps[0]) == len(FACTORS)
 
 
@@ -199,11 +199,11 @@ def test_feedback_has_an_optimiser_of_its_own(k):
     layer, pairs, gradients = start(np.random.default_rng(6), bias=False)
     net, pair = put(k, Net((layer,), 5, feedback=(layer, layer))), put(k, pairs[0])
     optimisers = Optimisers(Optimiser("sgd", 0.1), feedback=Optimiser("sgd", 0.7))
-    after, squares = optimisers.apply(k, net, Signals(ROWS, {}, feedback={1: [pair]}), optimisers.init(k, net), 1.0)
+    after, stepped = optimisers.apply(k, net, Signals(ROWS, {}, feedback={1: [pair]}), optimisers.init(k, net), 1.0)
     for untouched in (after.layers[0], after.feedback[0]):
         np.testing.assert_array_equal(k.get(untouched.W), layer.W)
     assert_close(k.get(after.feedback[1].W), layer.W - 0.7 * gradients[0][0])
-    assert after.feedback[1].b is None and list(squares) == ["feedback matrix 2"]
+    assert after.feedback[1].b is None and list(stepped) == ["feedback matrix 2"]
 
 
 @each_backend
@@ -233,8 +233,8 @@ def test_replaced_parts_take_the_place_of_the_old(k):
     optimisers = Optimisers(Optimiser("sgd", 0.1))
     state = optimisers.init(k, net)
     for part, new in (("means", (np.ones(5),)), ("feedback", (Dense(np.ones((4, 5)), None),))):
-        after, squares = optimisers.apply(k, net, Signals(ROWS, {}, replaced={part: new}), state, 1.0)
-        assert squares == {} and getattr(after, part) is new
+        after, stepped = optimisers.apply(k, net, Signals(ROWS, {}, replaced={part: new}), state, 1.0)
+        assert stepped == {} and getattr(after, part) is new
         assert all(getattr(after, other) is getattr(net, other) for other in Net._fields if other != part)
 
 
@@ -245,8 +245,8 @@ def test_a_nan_shows_in_the_sum_of_squares(k, kind, where):
     layer, pairs, _ = start(np.random.default_rng(4))
     pairs[0][where][1, 2] = np.nan
     net, optimisers = put(k, Net((layer,), 5)), Optimisers(Optimiser(kind, 0.1))
-    _, squares = optimisers.apply(k, net, Signals(ROWS, {0: [put(k, pairs[0])]}), optimisers.init(k, net), 1.0)
-    assert not np.isfinite(squares["layer 1"])
+    _, stepped = optimisers.apply(k, net, Signals(ROWS, {0: [put(k, pairs[0])]}), optimisers.init(k, net), 1.0)
+    assert not np.isfinite(stepped["layer 1"][0])
 
 
 @pytest.mark.parametrize(("settings", "named"), [

@@ -317,6 +317,11 @@ def test_mirroring_keeps_its_epochs(epoch, mirrors, learns):
     ({"feedback": "product", "mirror_top": "relu"}, "mirror_top must be one of softmax, linear, not 'relu'"),
     ({"mirror_every": 1}, "mirroring needs feedback product and sign -1, not uniform and -1"),
     ({"feedback": "product", "sign": 1, "pre_mirror": 1}, "mirroring needs feedback product and sign -1, not product and 1"),
+    ({"spread": -1.0}, "spread must be at least 0, not -1.0"),
+    ({"noise": -1.0}, "noise must be at least 0, not -1.0"),
+    ({"pre_mirror": -1}, "pre_mirror must be at least 0, not -1"),
+    ({"mirror_every": -1}, "mirror_every must be at least 0, not -1"),
+    ({"feedback": "product", "mirror_every": 1, "spread": 0.0}, "mirroring needs spread and noise above 0, not 0.0 and 0.1"),
 ])
 def test_settings_that_cannot_work_are_refused(settings, named):
     with pytest.raises(UserError, match=named):

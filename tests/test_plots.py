@@ -61,6 +61,12 @@ def test_any_lengths_can_be_drawn(ratios, tmp_path):
     assert 0 < low < 1 < high and all(not ratio or low < ratio < high for ratio in ratios)
 
 
+@pytest.mark.parametrize("angles, top", [([0.0], 100), ([89.6], 100), ([120.0], 126), ([None], 100)])
+def test_angles_are_drawn_on_a_scale_from_zero_beyond_ninety(angles, top):
+    low, high = alignment_curves(history(looked(*angles)), "Title").axes[0].get_ylim()
+    assert low < 0 and high == pytest.approx(top)
+
+
 def test_layers_differ_in_more_than_colour():
     lines = alignment_curves(history(looked(*range(12))), "Twelve layers").axes[0].lines[:12]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 12

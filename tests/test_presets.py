@@ -117,7 +117,7 @@ def few_images(inputs=12, classes=4):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_preset_fits_itself_to_the_data(name, backend, dtype):
-    run = ffnp.train(name, few_images(), epochs=1, batch=9, layers=(12, 7, 6), backend=backend, dtype=dtype)
+    run = ffnp.train(name, few_images(), epochs=3, batch=9, layers=(12, 7, 6), backend=backend, dtype=dtype)
     assert run.history["sizes"] == [12, 7, 6, 4]
     assert run.predict(few_images().x_test).shape == (10,)
     assert 0 <= run.history["test_error"] <= 1 and set(run.history["read_outs"]) == set(run.preset.rule.read_outs())
@@ -155,6 +155,12 @@ def test_changes_that_cannot_work_are_refused_by_value(changes, named):
     wanted = {"epochs": None, "batch": None, "layers": None} | changes
     with pytest.raises(UserError, match=named):
         adapt(PRESETS["bp"], 64, **wanted)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_epochs_in_which_nothing_is_learned_are_refused(epochs):
+    with pytest.raises(UserError, match=f"pepita-mirror only mirrors up to epoch 2, so {epochs} epochs leave none to learn in"):
+        adapt(PRESETS["pepita-mirror"], 64, epochs, None, None)
 
 
 def test_an_unknown_preset_or_schedule_is_refused_by_name():

@@ -25,7 +25,7 @@ def test_python_blocks_run(block, tmp_path):
 
 
 def test_something_is_found_to_check():
-    assert len(BLOCKS) == len(COMMANDS) == 2
+    assert len(BLOCKS) == 3 and len(COMMANDS) >= 4
     assert len(FILES) > 10
 
 

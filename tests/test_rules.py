@@ -15,7 +15,7 @@ from ffnp.errors import UserError
 from ffnp.kernels import reference
 from ffnp.net import INITIALISERS, Dense, dense, parameters
 from ffnp.optim import Optimiser, Optimisers
-from ffnp.rules import PEPITA, AdaptiveFeedback, Backprop
+from ffnp.rules import PEPITA, AdaptiveFeedback, Backprop, MonoForward
 from ffnp.rules.rule import CHUNK
 from ffnp.run import each_array
 
@@ -302,6 +302,11 @@ def test_a_bias_is_drawn_like_a_row_of_weights(dtype):
 def test_an_unknown_initialiser_is_refused_by_name(names):
     with pytest.raises(UserError, match="no initialiser 'he_gaussian'; choose one of zeros, he_uniform"):
         dense(np.random.default_rng(0), 3, 4, *names)
+
+
+def test_parameters_counts_feedback_matrices_where_they_learn():
+    net = MonoForward().init(np.random.default_rng(0), (9, 5, 4), "he_normal", "zeros", "float32")
+    assert (parameters(net), parameters(net, feedback=True)) == (9 * 5 + 5, 9 * 5 + 5 + 5 * 4)
 
 
 def test_parameters_counts_weights_biases_and_the_head():

@@ -51,6 +51,14 @@ def test_a_rule_of_any_settings_moves_the_weights_as_its_twin_does(k, rule, seed
     assert difference <= BOUND
 
 
+@each_backend
+def test_a_difference_that_is_all_rounding_is_noticed(k):
+    """One unit is left by dropout; all its weights have one sign, so it is sent the sum of the output error: 0."""
+    preset = recipe(FeedbackAlignment(dropout=0.9, matrices="sign", scale=0.1), hidden=(7, 5), bias="fan_in_uniform")
+    difference, degenerate = differences(k, preset, Moment(), seed=94940)
+    assert difference > BOUND and degenerate
+
+
 MOMENTS = {
     "a mirror alone": (PEPITA(feedback="product", pre_mirror=2, dropout=0.2), Moment(epoch=2)),
     "a linear top": (PEPITA(feedback="product", pre_mirror=2, mirror_top="linear", activation="tanh"), Moment(epoch=1)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from tiny import never
 
 from ffnp import cli
 from ffnp.backend import BACKENDS
@@ -242,6 +243,28 @@ def test_verify_writes_the_table_as_json(tmp_path, capsys):
     assert all(row["preset"] == "bp-small" and row["passed"] and row["update"] <= row["update_bound"] for row in rows)
 
 
+def test_a_folder_cannot_take_the_table(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(check, "verify", never)
+    assert cli.main(["verify", "bp-small", "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"ffnp: --json needs the name of a file, and {tmp_path} is a folder\n"
+
+
+def test_a_file_cannot_hold_the_table_below_it(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(check, "verify", never)
+    assert cli.main(["verify", "bp-small", "--json", str(tmp_path / "file" / "v.json")]) == 2
+    assert capsys.readouterr().err.startswith(f"ffnp: {tmp_path / 'file'} cannot be a folder for the table (")
+
+
+def test_ctrl_c_is_told_in_a_word(monkeypatch, capsys):
+    def interrupt(presets):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "verify", interrupt)
+    assert cli.main(["verify", "bp-small"]) == 130
+    assert capsys.readouterr().err == "ffnp: interrupted\n"
+
+
 def test_a_difference_that_is_not_finite_is_null_in_json():
     row = check.Row("a", "b", "numpy", "float64", "random", math.inf, 1e-10, 0.5, 1.0)
     assert check.plain([row]) == [{**row._asdict(), "update": None, "passed": False}]
@@ -257,4 +280,4 @@ def test_without_torch_verify_says_what_it_needs(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert cli.main(["verify"]) == 2
-    assert capsys.readouterr().err == "ffnp: ffnp verify needs torch: pip install 'ffnp[torch]'\n"
+    assert capsys.readouterr().err == "ffnp: ffnp verify needs torch: pip install torch\n"

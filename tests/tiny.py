@@ -38,6 +38,7 @@ WAYS = {
     "bp": replace(PRESETS["bp-small"], hidden=(7, 5), epochs=4, batch=8),
     "ff": replace(PRESETS["ff-small"], hidden=(7, 5), epochs=4, batch=8),
     "layerwise": recipe(ForwardForward(negatives="permuted", schedule="layerwise"), kind="momentum", epochs=2, batch=8),
+    "mirror": replace(PRESETS["pepita-mirror"], hidden=(7, 5), epochs=4, batch=8),
 }
 each_way = pytest.mark.parametrize("preset", WAYS.values(), ids=WAYS.keys())
 

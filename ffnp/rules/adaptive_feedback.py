@@ -1,4 +1,4 @@
-"""Adaptive feedback alignment, AFA (Srinivasan et al. 2024, arXiv:2302.05440, section 3): PEPITA to first order in F e.
+"""Adaptive feedback alignment, AFA (Srinivasan et al. 2024, arXiv:2302.05440): PEPITA to first order in F e.
 
     delta_0 = F e,  delta_l = (delta_{l-1} W_l) * f'(z_l)
     signals   pre = h_{l-1},  post = delta_l;  at the output e
@@ -18,7 +18,7 @@ from ..net import Net
 from ..optim import Signals
 from .classifier import Classifier
 from .pepita import uniform
-from .rule import Moment
+from .rule import Moment, at_least
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class AdaptiveFeedback(Classifier):
     """F in `net.feedback[0]`, (I, C), is drawn as PEPITA's, of deviation `spread` sqrt(2 / I)."""
 
     spread: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(0, spread=self.spread)
 
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
         return super().init(rng, sizes, init, bias, dtype)._replace(feedback=uniform(rng, sizes, self.spread, dtype))

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UserError
 from ..kernels.contract import Array, Kernels
 from ..net import Net, stack
-from .rule import ReadOut, chunks, error, one_of, scores
+from .rule import ReadOut, chunks, dead_units, error, one_of, scores
 
 
 class Pass(NamedTuple):
@@ -78,7 +78,5 @@ class Classifier:
         return {"softmax": self.softmax}
 
     def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
-        alive = [np.any([(k.get(h) != 0).any(axis=0) for h in hs], axis=0)
-                 for hs in zip(*(self.forward(k, net, rows).active for rows in chunks(x)), strict=True)]
         return {"error": {"softmax": error(scores(self.softmax, k, net, x), k.get(y))},
-                "dead_units": [int(np.sum(~a)) for a in alive]}
+                "dead_units": dead_units(k, (self.forward(k, net, rows).active for rows in chunks(x)))}

@@ -158,9 +158,9 @@ class Contrast:
 
     def features(self, k: Kernels, net: Net, x: Array, keys: Sequence[int] = ()) -> Array:
         """What the head sees of images x: the normalised activities of the counted layers, (B, their units)."""
-        passes = enumerate(self.forward(k, net, self.unlabelled(k, net, x), keys=keys))
-        seen = [self.masked(k, self.normalise(k, h), keys, l) for l, (_, h) in passes]
-        return k.hstack(*seen[(self.softmax_from or 1) - 1 :])
+        passes = list(enumerate(self.forward(k, net, self.unlabelled(k, net, x), keys=keys)))
+        counted = passes[(self.softmax_from or 1) - 1 :]
+        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, (_, h) in counted))
 
     def head_signal(
         self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]
@@ -179,13 +179,9 @@ class Contrast:
 
     # ----- what happens inside -----
 
-    def dead_units(self, k: Kernels, net: Net, inputs: Iterable[Array]) -> list[int]:
-        """Per layer, the units silent on every row of the inputs."""
-        alive = [np.zeros(layer.W.shape[1], bool) for layer in net.layers]
-        for rows in inputs:
-            for a, (_, h) in zip(alive, self.forward(k, net, rows), strict=True):
-                a |= (k.get(h) > 0).any(axis=0)
-        return [int(np.sum(~a)) for a in alive]
+    def activities(self, k: Kernels, net: Net, inputs: Iterable[Array]) -> Iterator[list[Array]]:
+        """For each chunk of inputs what the layers answer, (B, O) each."""
+        return ([h for _, h in self.forward(k, net, rows)] for rows in inputs)
 
 
 def first_layer(name: str, number: int | None, hidden: int) -> None:

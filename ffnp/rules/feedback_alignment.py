@@ -20,14 +20,14 @@ from ..net import Net, stack
 from ..optim import Signals
 from .backprop import Backprop
 from .mirror import mirror
-from .rule import Moment, one_of
+from .rule import Moment, at_least, one_of
 
 
 @dataclass(frozen=True)
 class FeedbackAlignment(Backprop):
     """`matrices`: which of the four. `scale` belongs to sign; `noise` (its deviation) and `pre_mirror` (so many first
     epochs in which only B learns) to mirror. Matrices that learn need an optimiser for the feedback.
-    Raises UserError for an unknown kind of matrices.
+    Raises UserError for an unknown kind of matrices, `noise` or `pre_mirror` below 0.
     """
 
     matrices: str = "random"
@@ -38,6 +38,7 @@ class FeedbackAlignment(Backprop):
     def __post_init__(self) -> None:
         super().__post_init__()
         one_of("matrices", self.matrices, ("random", "sign", "mirror", "kolen-pollack"))
+        at_least(0, noise=self.noise, pre_mirror=self.pre_mirror)
 
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
         """The matrices are drawn like the weights above the first layer."""
@@ -57,5 +58,5 @@ class FeedbackAlignment(Backprop):
 
     def back(self, k: Kernels, net: Net, l: int, delta: Array) -> Array:
         if self.matrices == "sign":
-            return k.project(delta, k.scale(k.sign(net.layers[l].W), self.scale))
+            return k.scale(k.project(delta, k.sign(net.layers[l].W)), self.scale)
         return k.project(delta, net.feedback[l - 1].W)

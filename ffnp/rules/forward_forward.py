@@ -17,7 +17,7 @@ from ..kernels.contract import Array, Kernels
 from ..net import Net
 from ..optim import Signals
 from .contrast import Contrast, first_layer
-from .rule import Moment, ReadOut, chunks, error, one_of, scores
+from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, scores
 
 # Whose labels make the negatives: name -> labels from (k, y, the head's logits, rng). The permuted ones are sometimes right.
 NEGATIVES: dict[str, Callable[[Kernels, Array, Array, np.random.Generator], Array]] = {
@@ -128,5 +128,5 @@ class ForwardForward(Contrast):
             "layer_error": [error(table[:, :, l], labels) for l in range(len(net.layers))],
             "goodness_right": right.mean(axis=0).tolist(),
             "goodness_wrong": ((table.sum(axis=1) - right).mean(axis=0) / (net.classes - 1)).tolist(),
-            "dead_units": self.dead_units(k, net, labelled),
+            "dead_units": dead_units(k, self.activities(k, net, labelled)),
         }

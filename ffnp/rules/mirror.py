@@ -1,8 +1,9 @@
 """Weight mirroring (Akrout et al. 2019, arXiv:1904.05391): a matrix B learns to be like W without being told W.
 
-    noise x with mean zero goes through the layer, y = f(x W), its bias blocked;  B <- B + rate (x^T y / B - decay B)
+    noise x with mean zero goes through the layer, y = f(x W), its bias blocked;  B <- B + rate (x^T y / rows - decay B)
 
 As E[x^T f(x W)] is sigma^2 W for a linear layer and half of it for ReLU, B turns towards W. Each layer is mirrored alone.
+The noise is normal, as in the program of Srinivasan et al. 2024, which also drops units here; that of Akrout et al. is uniform.
 """
 
 from collections.abc import Sequence

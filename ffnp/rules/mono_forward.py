@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, dense, stack
 from ..optim import Signals
-from .rule import Moment, ReadOut, chunks, error, one_of
+from .rule import Moment, ReadOut, chunks, dead_units, error, one_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MonoForward:
 
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
         *widths, classes = sizes
+        if len(widths) < 2:
+            raise UserError("every hidden layer learns from a classifier of its own, so there must be one, but hidden is empty")
         layers = stack(rng, widths, init, bias, dtype)
         return Net(layers, classes, feedback=tuple(dense(rng, units, classes, init, None, dtype) for units in widths[1:]))
 
@@ -80,10 +83,6 @@ class MonoForward:
     def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
         """Also per layer: error by its own logits."""
         z, labels = np.concatenate([self.logits(k, net, rows) for rows in chunks(x)], axis=1), k.get(y)
-        alive = [np.zeros(layer.W.shape[1], bool) for layer in net.layers]
-        for rows in chunks(x):
-            for a, (_, h, _) in zip(alive, self.forward(k, net, rows), strict=True):
-                a |= (k.get(h) > 0).any(axis=0)
         return {"error": {"last": error(z[-1], labels), "all": error(z.sum(axis=0), labels)},
                 "layer_error": [error(own, labels) for own in z],
-                "dead_units": [int(np.sum(~a)) for a in alive]}
+                "dead_units": dead_units(k, ([h for _, h, _ in self.forward(k, net, rows)] for rows in chunks(x)))}

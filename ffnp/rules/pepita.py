@@ -6,7 +6,7 @@ Sorbaro, Refinetti, Cooper, Kreiman & Dellaferrera 2024, arXiv:2302.05440).
 
     modulated     pre = g_{l-1},  post = h_l - g_l;  at the output post = e
     hebbian       pre = h_{l-1},  post = h_l,  and  pre = g_{l-1},  post = -g_l;  at the output P for h_L and Y for g_L.
-                  As h_l^T h_{l-1} - g_l^T g_{l-1} = (h_l - g_l)^T g_{l-1} + h_l^T (h_{l-1} - g_{l-1}), it is the modulated
+                  As h_{l-1}^T h_l - g_{l-1}^T g_l = g_{l-1}^T (h_l - g_l) + (h_{l-1} - g_{l-1})^T h_l, it is the modulated
                   form with pre = h_{l-1} - g_{l-1}, post = h_l (at the output P) added
     time-local    the same two, but the weights move after each pass, and the second pass meets the new ones
 
@@ -26,7 +26,7 @@ from ..net import Dense, Net, dense
 from ..optim import Signals
 from .classifier import Classifier, Pass
 from .mirror import mirror
-from .rule import Moment, one_of
+from .rule import Moment, at_least, one_of
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class PEPITA(Classifier):
     `update`: "modulated", "hebbian" or "time-local". `sign` of F e: -1 (2024) or 1 (2022). For the modulated update:
     `error` that the output is sent and `pre`, what layers received: of the "first" or "second" pass; `mask_difference`:
     the mask meets h_l - g_l once more (the 2022 NumPy program). `norm` of hidden activity after dropout: "none",
-    "batch" (Frobenius norm of all rows, the published form; scores depend on the batch only by a factor if there are no
-    biases) or "sample" (length 1). `feedback`: F "uniform", or the "product" of normal factors; F's deviation is
-    `spread` sqrt(2 / I). Mirroring (product only): alone in the first `pre_mirror` epochs, then in every
+    "batch" (Frobenius norm of all rows, the published form; in ReLU layers without biases scores then depend on the
+    batch by a factor only) or "sample" (length 1). `feedback`: F "uniform", or the "product" of normal factors; F's
+    deviation is `spread` sqrt(2 / I). Mirroring (product only): alone in the first `pre_mirror` epochs, then in every
     `mirror_every`-th (0: never), by normal noise of deviation `noise`; the top layer answers through `mirror_top`:
     "softmax" (published) or "linear". It needs an optimiser for the feedback.
     """
@@ -65,8 +65,12 @@ class PEPITA(Classifier):
         one_of("norm", self.norm, ("none", "batch", "sample"))
         one_of("feedback", self.feedback, ("uniform", "product"))
         one_of("mirror_top", self.mirror_top, ("softmax", "linear"))
-        if (self.pre_mirror or self.mirror_every) and (self.feedback, self.sign) != ("product", -1):
-            raise UserError(f"mirroring needs feedback product and sign -1, not {self.feedback} and {self.sign}")
+        at_least(0, spread=self.spread, pre_mirror=self.pre_mirror, mirror_every=self.mirror_every, noise=self.noise)
+        if self.pre_mirror or self.mirror_every:
+            if (self.feedback, self.sign) != ("product", -1):
+                raise UserError(f"mirroring needs feedback product and sign -1, not {self.feedback} and {self.sign}")
+            if not (self.spread and self.noise):
+                raise UserError(f"mirroring needs spread and noise above 0, not {self.spread} and {self.noise}")
 
     # ----- the network -----
 
@@ -98,6 +102,10 @@ class PEPITA(Classifier):
         """The rule itself: the signals of the two passes. Nothing is drawn here."""
         first = self.forward(k, net, x, keys)
         e, loss = k.softmax_error(first.logits, y)
+        if self.update == "modulated":
+            second = self.forward(k, net, self.modulated(k, net, x, e), keys)
+            yield Signals(len(x), self.differences(k, first, second, e, y, keys), metrics={"loss": loss})
+            return
         clean = phase(first, k.softmax(first.logits))
         if self.update == "time-local":
             yield Signals(len(x), clean, metrics={"loss": loss})
@@ -106,10 +114,8 @@ class PEPITA(Classifier):
         minus = {l: [Pair(pre, k.scale(post, -1.0)) for pre, post in pairs] for l, pairs in taught.items()}
         if self.update == "time-local":
             yield Signals(len(x), minus)
-        elif self.update == "hebbian":
-            yield Signals(len(x), {l: clean[l] + minus[l] for l in clean}, metrics={"loss": loss})
         else:
-            yield Signals(len(x), self.differences(k, first, second, e, y, keys), metrics={"loss": loss})
+            yield Signals(len(x), {l: clean[l] + minus[l] for l in clean}, metrics={"loss": loss})
 
     def modulated(self, k: Kernels, net: Net, x: Array, e: Array) -> Array:
         """The input of the second pass, x + sign F e.  (B, I) (B, C) -> (B, I)."""

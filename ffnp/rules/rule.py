@@ -1,6 +1,6 @@
 """What every learning rule offers, and the few helpers they share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -51,6 +51,13 @@ def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
         raise UserError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
 
 
+def at_least(low: float, **values: float) -> None:
+    """Raises UserError for a value below `low`, by its name."""
+    for name, value in values.items():
+        if not value >= low:
+            raise UserError(f"{name} must be at least {low}, not {value}")
+
+
 def chunks(x: Array) -> Iterator[Array]:
     """The rows of x, CHUNK at a time."""
     return (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
@@ -59,6 +66,12 @@ def chunks(x: Array) -> Iterator[Array]:
 def scores(read_out: ReadOut, k: Kernels, net: Net, x: Array) -> np.ndarray:
     """The read-out's scores of all rows, (n, C)."""
     return np.concatenate([read_out(k, net, rows) for rows in chunks(x)])
+
+
+def dead_units(k: Kernels, activities: Iterable[Sequence[Array]]) -> list[int]:
+    """Per layer, the units that are silent on every row; for each chunk of rows, the activity (B, O) of all layers."""
+    alive = [[(k.get(h) != 0).any(axis=0) for h in hs] for hs in activities]
+    return [int(np.sum(~np.any(layer, axis=0))) for layer in zip(*alive, strict=True)]
 
 
 def error(scores: np.ndarray, y: np.ndarray) -> float:

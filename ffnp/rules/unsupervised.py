@@ -21,7 +21,7 @@ from ..kernels.contract import Array, Kernels
 from ..net import Net
 from ..optim import Signals
 from .contrast import Contrast
-from .rule import Moment, ReadOut, chunks, error, scores
+from .rule import Moment, ReadOut, chunks, dead_units, error, scores
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ class UnsupervisedForwardForward(Contrast):
             "error": {"softmax": error(scores(self.by_softmax, k, net, x), k.get(y))},
             "goodness_positive": self.mean_goodness(k, net, chunks(x)),
             "goodness_negative": self.mean_goodness(k, net, (self.hybrids(k, rows, rng) for rows in chunks(x))),
-            "dead_units": self.dead_units(k, net, chunks(x)),
+            "dead_units": dead_units(k, self.activities(k, net, chunks(x))),
         }
 
     def mean_goodness(self, k: Kernels, net: Net, inputs: Iterable[Array]) -> list[float]:
         """Per layer, over all rows of the inputs."""
-        goods = [[self.share(h) * k.get(k.sum_squares(h)) for _, h in self.forward(k, net, rows)] for rows in inputs]
+        goods = [[self.share(h) * k.get(k.sum_squares(h)) for h in hs] for hs in self.activities(k, net, inputs)]
         return [float(np.concatenate(layer).mean()) for layer in zip(*goods, strict=True)]
 
 
 def masks(rng: np.random.Generator, n: int, height: int, width: int, blurs: int) -> np.ndarray:
-    """n masks (n, height, width) of True and False. In float64 the blurred bits are exact."""
+    """n masks (n, height, width) of True and False. In float64 the blurred bits are exact, up to 13 blurs."""
     bits = rng.integers(2, size=(n, height, width))
     return blur(height, blurs) @ bits @ blur(width, blurs) > 0.5
 

@@ -7,7 +7,7 @@ Both compute what goes *down*: a torch optimiser subtracts it.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,8 @@ def updates(
     in every step. What else is drawn, dropout masks say, comes from `seed` and `step`, so count the steps when training.
     Parameters without a signal get zeros. Raises UserError for what cannot be expressed.
     """
+    if min(seed, step) < 0:
+        raise UserError(f"seed and step must be at least 0, not {seed} and {step}")
     stack = read(module)
     rule = chosen(rule, stack, settings)
     rows, labels = batch(module, stack, x, y)
@@ -107,6 +109,8 @@ def read(module: nn.Sequential) -> Stack:
 
 def batch(module: nn.Sequential, stack: Stack, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The rows x (B, I) in the module's dtype and the labels y (B,), on the host. Raises UserError where they cannot be."""
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+        raise UserError(f"x and y must be torch tensors, not {type(x).__name__} and {type(y).__name__}")
     dtypes = {p.dtype for p in module.parameters()}
     if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
         raise UserError(f"the module must be in float32 or in float64, not in {', '.join(sorted(map(str, dtypes)))}")
@@ -127,13 +131,15 @@ def chosen(rule: Rule | str, stack: Stack, settings: dict[str, Any]) -> Rule:
         if rule not in RULES:
             raise UserError(f"there is no rule {rule!r}; choose one of {', '.join(RULES)}")
         rule = RULES[rule](**HEADLESS) if RULES[rule] is ForwardForward else RULES[rule]()
-    known = [field.name for field in fields(rule)]  # type: ignore[arg-type]
+    if isinstance(rule, type) or not is_dataclass(rule):
+        raise UserError(f"the rule must be a name or a rule made before, such as ffnp.rules.Backprop(), not {rule!r}")
+    known = [field.name for field in fields(rule)]
     for name in settings:
         if name not in known:
             raise UserError(f"the rule has no setting {name!r}; it has {', '.join(known)}")
     if "activation" in known and stack.activations:
         settings = {"activation": stack.activations[0], **settings}
-    rule = replace(rule, **settings)  # type: ignore[type-var]
+    rule = replace(rule, **settings)
     hidden = len(stack.layers) - isinstance(rule, Classifier)
     if len(stack.activations) != hidden:
         where = "each Linear but the last, which makes the logits" if isinstance(rule, Classifier) else "each Linear"
@@ -184,4 +190,6 @@ def only(rule: Rule, answers: Sequence[Signals]) -> Signals:
         raise UserError("this rule moves the weights more than once in a batch, so it has no single update")
     if getattr(rule, "negatives", "") == "hard":
         raise UserError("hard negatives are drawn from a head, and a module has none: choose negatives uniform or permuted")
+    if getattr(rule, "schedule", "") == "layerwise":
+        raise UserError("schedule layerwise trains one layer after the other, so it has no single update: choose joint")
     return answers[0]

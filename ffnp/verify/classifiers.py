@@ -82,9 +82,13 @@ def feedback_alignment(
         for W, _ in net.layers[1:]:
             watch.kinks(W, W.norm() / W.numel() ** 0.5)
     layers = leaves(net.layers)
-    logits = activities(rule, layers, x, masks(rule, net, len(x), rng), watch,
-                        product=lambda l, h, layer: Through.apply(h, *layer, back[l - 1]) if l else affine(h, layer))[-1]
-    output_error(logits, y, watch)
+    *hidden, logits = activities(rule, layers, x, masks(rule, net, len(x), rng), watch,
+                                 product=lambda l, h, layer: Through.apply(h, *layer, back[l - 1]) if l else affine(h, layer))
+    e = output_error(logits, y, watch)
+    if rule.matrices == "sign" and hidden:  # to a unit whose weights have one sign goes the sum of e, which is 0
+        counts = (hidden[-1] != 0) & [x, *hidden][-2].any(dim=1, keepdim=True)
+        terms, arriving = ((e @ B.T)[counts].norm() for e, B in ((e.abs(), back[-1].abs()), (e, back[-1])))
+        watch.grows(terms / arriving)
     found = dict(enumerate(gradient(cross_entropy(logits, y), layers)))
     same = {l - 1: Dense(dW, None) for l, (dW, _) in found.items() if l}
     yield Gradients(found, feedback=same if rule.matrices == "kolen-pollack" else {})
