@@ -14,7 +14,7 @@ from ffnp.errors import UserError
 from ffnp.kernels import reference
 from ffnp.net import INITIALISERS, Dense, dense, parameters
 from ffnp.optim import Optimiser, Optimisers
-from ffnp.rules import PEPITA, Backprop, DirectFeedback, FeedbackAlignment, MonoForward
+from ffnp.rules import Backprop, DirectFeedback, FeedbackAlignment, MonoForward
 from ffnp.rules.rule import CHUNK
 from ffnp.run import each_array
 
