@@ -1,4 +1,4 @@
-"""Learning without back-propagation: Forward-Forward beside an honest backprop baseline, readable, fast and checked."""
+"""Learning without back-propagation: Forward-Forward, PEPITA and feedback alignment beside backprop, readable and checked."""
 
 from .data import Dataset, load
 from .errors import DataError, UserError
