@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 FILES = sorted(set(re.findall(r"`((?:kernels|ffnp|tests|tutorials)/[\w./-]*)`", README)))
+PICTURES = re.findall(r"!\[.*?\]\((.*?)\)", README)
 COMMANDS = re.findall(r"^\$ ffnp (train .*)$", README, re.MULTILINE)
 
 
@@ -25,7 +26,7 @@ def test_python_blocks_run(block, tmp_path):
 
 
 def test_something_is_found_to_check():
-    assert len(BLOCKS) == 3 and len(COMMANDS) >= 4
+    assert len(BLOCKS) == 3 and len(COMMANDS) >= 4 and len(PICTURES) == 2
     assert len(FILES) > 10
 
 
@@ -34,8 +35,9 @@ def test_files_are_there(path):
     assert (ROOT / path).exists()
 
 
-def test_the_picture_is_there():
-    assert (ROOT / re.findall(r"!\[.*?\]\((.*?)\)", README)[0]).stat().st_size > 0
+@pytest.mark.parametrize("picture", PICTURES)
+def test_pictures_are_there(picture):
+    assert (ROOT / picture).stat().st_size > 0
 
 
 @pytest.mark.parametrize("command", COMMANDS)
