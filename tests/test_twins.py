@@ -51,11 +51,22 @@ def test_a_rule_of_any_settings_moves_the_weights_as_its_twin_does(k, rule, seed
     assert difference <= BOUND
 
 
+SYMBA = {"loss": "symba", "norm_input": False, "tiny": 1e-4, "dropout": 0.9, "softmax_from": 1}
+ALL_ROUNDING = {  # found by the test above
+    "one unit is left, its weights have one sign, and the sum of e is 0": (
+        FeedbackAlignment(dropout=0.9, matrices="sign", scale=0.1), 94940),
+    "so in the first layer": (FeedbackAlignment(dropout=0.9, matrices="sign", scale=0.1), 101183),
+    "1 - p of the one positive that counts": (
+        ForwardForward(**SYMBA, alpha=4.0, goodness="mean", theta=0.5, theta_per_unit=False, label="append", strength=2.5,
+                       neutral=0.0, goodness_from=1), 880),
+}
+
+
 @each_backend
-def test_a_difference_that_is_all_rounding_is_noticed(k):
-    """One unit is left by dropout; all its weights have one sign, so it is sent the sum of the output error: 0."""
-    preset = recipe(FeedbackAlignment(dropout=0.9, matrices="sign", scale=0.1), hidden=(7, 5), bias="fan_in_uniform")
-    difference, degenerate = differences(k, preset, Moment(), seed=94940)
+@pytest.mark.parametrize(("rule", "seed"), ALL_ROUNDING.values(), ids=ALL_ROUNDING)
+def test_a_difference_that_is_all_rounding_is_noticed(k, rule, seed):
+    preset = recipe(rule, hidden=(7, 5), bias="fan_in_uniform")
+    difference, degenerate = differences(k, replace(preset, optimisers=EVERYWHERE), Moment(), seed)
     assert difference > BOUND and degenerate
 
 

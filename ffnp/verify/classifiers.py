@@ -55,18 +55,25 @@ def backprop(
 
 
 class Through(torch.autograd.Function):
-    """h W + b; on the way back the error reaches h through B in place of W."""
+    """h W + b; on the way back the error reaches h through B in place of W. `below`: what the layer below received.
+
+    Where errors cancel on their way, as for a unit whose signs are all the same (the sum of e is 0), `watch` hears of it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, W: Tensor, b: Tensor | None, B: Tensor) -> Tensor:
-        ctx.save_for_backward(h, B)
-        ctx.biased = b is not None
+    def forward(ctx: Any, h: Tensor, W: Tensor, b: Tensor | None, B: Tensor, below: Tensor, watch: Watch) -> Tensor:
+        ctx.save_for_backward(h, B, below)
+        ctx.biased, ctx.watch = b is not None, watch
         return affine(h, Dense(W, b))
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> tuple[Tensor | None, ...]:
-        (h, B), (delta,) = ctx.saved_tensors, arriving
-        return delta @ B.T, h.T @ delta, delta.sum(dim=0) if ctx.biased else None, None
+        (h, B, below), (delta,) = ctx.saved_tensors, arriving
+        error, terms = delta @ B.T, delta.abs() @ B.abs().T
+        counts = (h != 0) & below.any(dim=1, keepdim=True)
+        if terms[counts].any():
+            ctx.watch.grows(terms[counts].norm() / error[counts].norm())
+        return error, h.T @ delta, delta.sum(dim=0) if ctx.biased else None, None, None, None
 
 
 def feedback_alignment(
@@ -81,14 +88,14 @@ def feedback_alignment(
     if rule.matrices == "sign":
         for W, _ in net.layers[1:]:
             watch.kinks(W, W.norm() / W.numel() ** 0.5)
-    layers = leaves(net.layers)
-    *hidden, logits = activities(rule, layers, x, masks(rule, net, len(x), rng), watch,
-                                 product=lambda l, h, layer: Through.apply(h, *layer, back[l - 1]) if l else affine(h, layer))
-    e = output_error(logits, y, watch)
-    if rule.matrices == "sign" and hidden:  # to a unit whose weights have one sign goes the sum of e, which is 0
-        counts = (hidden[-1] != 0) & [x, *hidden][-2].any(dim=1, keepdim=True)
-        terms, arriving = ((e @ B.T)[counts].norm() for e, B in ((e.abs(), back[-1].abs()), (e, back[-1])))
-        watch.grows(terms / arriving)
+    layers, received = leaves(net.layers), []
+
+    def product(l: int, h: Tensor, layer: Dense) -> Tensor:
+        received.append(h.detach())
+        return Through.apply(h, *layer, back[l - 1], received[l - 1], watch) if l else affine(h, layer)
+
+    logits = activities(rule, layers, x, masks(rule, net, len(x), rng), watch, product=product)[-1]
+    output_error(logits, y, watch)
     found = dict(enumerate(gradient(cross_entropy(logits, y), layers)))
     same = {l - 1: Dense(dW, None) for l, (dW, _) in found.items() if l}
     yield Gradients(found, feedback=same if rule.matrices == "kolen-pollack" else {})

@@ -77,14 +77,14 @@ def directions(rule: Any, h: Tensor) -> Tensor:
 
 def passes(
     rule: Any, layers: Sequence[Dense], h: Tensor, drop: Sequence[Tensor], watch: Watch
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each layer's z and relu(z), of every unit; what the next layer receives is detached, and misses the dropped ones."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What each layer receives, detached and without dropped units, and its z and relu(z) of every unit."""
     for l, layer in enumerate(layers):
         received = directions(rule, h.detach()) if l or rule.norm_input else h
         received = received * drop[l - 1] if l else received
         z = affine(received, layer)
         h = watch.relu(z, received, layer)
-        yield z, h
+        yield received, z, h
 
 
 def contrasted(
@@ -92,12 +92,13 @@ def contrasted(
 ) -> tuple[dict[int, Dense], tuple[Tensor, ...]]:
     """Autograd of the layers' losses for positive (first half) and negative rows; and the new running means."""
     layers, drop, B = leaves(net.layers), drop_masks(rule, net, len(both), rng), len(both) // 2
-    zs, whole = zip(*passes(rule, layers, both, drop, watch), strict=True)
+    received, zs, whole = zip(*passes(rule, layers, both, drop, watch), strict=True)
     hs = [mask * h for mask, h in zip(drop, whole, strict=True)]
     goods = [(h * h).sum(dim=1) if rule.goodness == "sum" else (h * h).mean(dim=1) for h in hs]
     others = [sum(other.detach() for other in goods if other is not own) if rule.collaborate else 0 for own in goods]
     beliefs = [own + rest for own, rest in zip(goods, others, strict=True)]
-    loss = (1 - rule.dropout) * sum(layer_loss(rule, g, h.shape[1], watch) for g, h in zip(beliefs, hs, strict=True))
+    sides = zip(beliefs, received, hs, strict=True)
+    loss = (1 - rule.dropout) * sum(layer_loss(rule, good, pre, h.detach(), watch) for good, pre, h in sides)
     means = tuple(rule.peer_keep * m + (1 - rule.peer_keep) * h[:B].detach().mean(dim=0)
                   for m, h in zip(net.means, hs, strict=False))
     for z, m in zip(zs, means, strict=False):  # sent past the ReLU: to silent units too
@@ -105,17 +106,20 @@ def contrasted(
     return dict(enumerate(gradient(loss, layers))), means
 
 
-def layer_loss(rule: Any, good: Tensor, units: int, watch: Watch) -> Tensor:
+def layer_loss(rule: Any, good: Tensor, pre: Tensor, h: Tensor, watch: Watch) -> Tensor:
     """-log p of the right kind of row, p = sigmoid(alpha (G - theta)); SymBa: of each pair, p = sigmoid(alpha (G+ - G-))."""
-    B = len(good) // 2
+    B, units = len(good) // 2, h.shape[1]
+    positive = torch.arange(2 * B).lt(B).to(good)
     if rule.loss == "symba":
-        against = good[:B], good[B:]
-        loss = -logsigmoid(rule.alpha * (against[0] - against[1])).sum() / (2 * B)
+        theta = good.detach().roll(B)  # the partner's
+        loss = -logsigmoid(rule.alpha * (good[:B] - good[B:])).sum() / (2 * B)
     else:
-        against = good, torch.full_like(good, rule.theta * units if rule.theta_per_unit else rule.theta)
-        positive = torch.arange(2 * B).lt(B).to(good)
-        loss = binary_cross_entropy_with_logits(rule.alpha * (against[0] - against[1]), positive)
-    watch.grows(rule.alpha * sum(a.detach().abs().max() for a in against))  # |dp| / |p - t| is at most the margin's error
+        theta = torch.full_like(good, rule.theta * units if rule.theta_per_unit else rule.theta)
+        loss = binary_cross_entropy_with_logits(rule.alpha * (good - theta), positive)
+    watch.grows(rule.alpha * (good.detach().abs().max() + theta.abs().max()))  # the margin's error, in p of a negative
+    p, size = (rule.alpha * (good.detach() - theta)).sigmoid(), h.norm(dim=1)
+    for part in (size, size * pre.norm(dim=1)):  # and a positive's 1 - p cancels, in db and in dW
+        watch.minus(p * part, positive * part)
     return loss
 
 
@@ -125,7 +129,7 @@ def head_gradient(
     """Softmax regression on the directions of the later layers' activity; also its logits."""
     assert net.head is not None
     drop = drop_masks(rule, net, len(y), rng)
-    active = [h for _, h in passes(rule, net.layers, unlabelled, drop, watch)]
+    active = [h for _, _, h in passes(rule, net.layers, unlabelled, drop, watch)]
     seen = [mask * directions(rule, h) for mask, h in zip(drop, active, strict=True)]
     head, = leaves([net.head])
     logits = affine(torch.cat(seen[rule.softmax_from - 1 :], dim=1), head)
