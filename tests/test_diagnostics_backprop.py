@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from networks import KERNELS, assert_close, network
 from strategies import mono_forwards, problems
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from ffnp.diagnostics import backprop
 from ffnp.rules import PEPITA, ForwardForward, UnsupervisedForwardForward
@@ -68,9 +68,9 @@ def summed_losses(rule, layers, inputs):
         others = (sum(goods) - G).detach() if rule.collaborate else 0
         margin = rule.alpha * (G + others - rule.theta * (len(b) if rule.theta_per_unit else 1))
         if rule.loss == "symba":
-            loss = loss + softplus(margin[B:] - margin[:B]).sum()
+            loss = loss - logsigmoid(margin[:B] - margin[B:]).sum()  # torch's softplus is exact to 2e-9 only
         else:
-            loss = loss + softplus(-margin[:B]).sum() + softplus(margin[B:]).sum()
+            loss = loss - logsigmoid(margin[:B]).sum() - logsigmoid(-margin[B:]).sum()
     return loss / (2 * B)
 
 
