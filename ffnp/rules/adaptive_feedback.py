@@ -8,17 +8,16 @@ exactly so for ReLU while no unit crosses zero. With one hidden layer the error 
 whose matrix adapts as W_1 does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net
-from ..optim import Signals
-from .classifier import Classifier
+from .classifier import Classifier, Pass
 from .pepita import uniform
-from .rule import Moment, at_least
+from .rule import at_least
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,9 @@ class AdaptiveFeedback(Classifier):
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
         return super().init(rng, sizes, init, bias, dtype)._replace(feedback=uniform(rng, sizes, self.spread, dtype))
 
-    def signals(
-        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
-    ) -> Iterator[Signals]:
-        keys = self.keys(net, rng)
-        up = self.forward(k, net, x, keys)
-        e, loss = k.softmax_error(up.logits, y)
+    def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
         pairs, delta = {len(net.layers) - 1: [Pair(up.received[-1], e)]}, k.project(e, net.feedback[0].W)
         for l, (layer, h, key) in enumerate(zip(net.layers, up.active, keys, strict=False)):
             delta = self.gated(k, k.dense(delta, layer.W, None, "linear"), h, key)
             pairs[l] = [Pair(up.received[l], delta)]
-        yield Signals(len(x), pairs, metrics={"loss": loss})
+        return pairs

@@ -6,34 +6,25 @@
 The mask of dropout that h_l met on the way forward meets delta_l on the way back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net
-from ..optim import Signals
-from .classifier import Classifier
-from .rule import Moment
+from .classifier import Classifier, Pass
 
 
 @dataclass(frozen=True)
 class Backprop(Classifier):
     """Softmax cross-entropy, any depth."""
 
-    def signals(
-        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
-    ) -> Iterator[Signals]:
-        keys = self.keys(net, rng)
-        up = self.forward(k, net, x, keys)
-        delta, loss = k.softmax_error(up.logits, y)
-        pairs = {}
+    def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
+        pairs, delta = {}, e
         for l in reversed(range(len(net.layers))):
             pairs[l] = [Pair(up.received[l], delta)]
             if l:
                 delta = self.gated(k, self.back(k, net, l, delta), up.active[l - 1], keys[l - 1])
-        yield Signals(len(x), pairs, metrics={"loss": loss})
+        return pairs
 
     def back(self, k: Kernels, net: Net, l: int, delta: Array) -> Array:
         """The error of layer l (from 0) as it reaches the layer below.  (B, O) -> (B, I)."""

@@ -2,19 +2,22 @@
 
     forward    h_0 = x,  h_l = f(h_{l-1} W_l + b_l),  P = softmax(h_{L-1} W_L + b_L)
 
-With dropout (Srivastava et al. 2014) each hidden h_l is masked while it learns. What the layers are sent is each rule's own.
+With dropout (Srivastava et al. 2014) each hidden h_l is masked while it learns. What the layers are sent, the `pairs`, is each
+rule's own.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
-from ..kernels.contract import Array, Kernels
+from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, stack
-from .rule import ReadOut, chunks, dead_units, error, one_of, scores
+from ..optim import Signals
+from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, scores
 
 
 class Pass(NamedTuple):
@@ -26,7 +29,7 @@ class Pass(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(ABC):
     """`activation` of the hidden layers: "relu" or "tanh". `dropout`: their rate. Raises UserError for other values."""
 
     activation: str = "relu"
@@ -43,7 +46,21 @@ class Classifier:
     def stages(self, net: Net) -> int:
         return 1
 
-    # ----- learning: dropout is a key for each hidden layer -----
+    # ----- learning -----
+
+    def signals(
+        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
+    ) -> Iterator[Signals]:
+        keys = self.keys(net, rng)
+        up = self.forward(k, net, x, keys)
+        e, loss = k.softmax_error(up.logits, y)
+        yield Signals(len(x), self.pairs(k, net, up, e, y, keys), metrics={"loss": loss})
+
+    @abstractmethod
+    def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
+        """Of each layer, for a pass and its dropout keys, the error e = P - Y (B, C), labels y (B,). Nothing is drawn here."""
+
+    # ----- the pass: dropout is a key for each hidden layer -----
 
     def keys(self, net: Net, rng: np.random.Generator) -> list[int]:
         """The keys of one batch: the same key, the same mask."""

@@ -10,16 +10,15 @@ B_l stands in `net.feedback[l]`. DRTP needs no error in the hidden layers, so th
 sign of its B is arbitrary, as B is drawn symmetric about zero.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, dense
-from ..optim import Signals
-from .classifier import Classifier
-from .rule import Moment, one_of
+from .classifier import Classifier, Pass
+from .rule import one_of
 
 # What the output sends: name -> (B, C) from (k, e, y)
 SENT: dict[str, Callable[[Kernels, Array, Array], Array]] = {
@@ -44,13 +43,7 @@ class DirectFeedback(Classifier):
         net = super().init(rng, sizes, init, bias, dtype)
         return net._replace(feedback=tuple(dense(rng, units, sizes[-1], init, None, dtype) for units in sizes[1:-1]))
 
-    def signals(
-        self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
-    ) -> Iterator[Signals]:
-        keys = self.keys(net, rng)
-        up = self.forward(k, net, x, keys)
-        e, loss = k.softmax_error(up.logits, y)
+    def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
         sent = SENT[self.sends](k, e, y)
         deltas = [self.gated(k, k.project(sent, B.W), h, key) for B, h, key in zip(net.feedback, up.active, keys, strict=True)]
-        pairs = {l: [Pair(pre, post)] for l, (pre, post) in enumerate(zip(up.received, [*deltas, e], strict=True))}
-        yield Signals(len(x), pairs, metrics={"loss": loss})
+        return {l: [Pair(*pair)] for l, pair in enumerate(zip(up.received, [*deltas, e], strict=True))}

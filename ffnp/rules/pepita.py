@@ -95,27 +95,28 @@ class PEPITA(Classifier):
             yield Signals(len(x), {}, feedback=pairs)
             net = net._replace(feedback=rescaled(k, net.feedback, self.spread * (2 / x.shape[1]) ** 0.5))
             yield Signals(len(x), {}, replaced={"feedback": net.feedback})
-        if learning:
-            yield from self.presented(k, net, x, y, self.keys(net, rng))
+        if learning and self.update == "time-local":
+            yield from self.in_turn(k, net, x, y, self.keys(net, rng))
+        elif learning:
+            yield from super().signals(k, net, x, y, rng, moment)
 
-    def presented(self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]) -> Iterator[Signals]:
-        """The rule itself: the signals of the two passes. Nothing is drawn here."""
+    def in_turn(self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]) -> Iterator[Signals]:
+        """Time-local: the weights move after each pass."""
         first = self.forward(k, net, x, keys)
         e, loss = k.softmax_error(first.logits, y)
-        if self.update == "modulated":
-            second = self.forward(k, net, self.modulated(k, net, x, e), keys)
-            yield Signals(len(x), self.differences(k, first, second, e, y, keys), metrics={"loss": loss})
-            return
-        clean = phase(first, k.softmax(first.logits))
-        if self.update == "time-local":
-            yield Signals(len(x), clean, metrics={"loss": loss})
-        second = self.forward(k, net, self.modulated(k, net, x, e), keys)
-        taught = phase(second, k.one_hot(y, net.classes, 1.0, e))
-        minus = {l: [Pair(pre, k.scale(post, -1.0)) for pre, post in pairs] for l, pairs in taught.items()}
-        if self.update == "time-local":
-            yield Signals(len(x), minus)
-        else:
-            yield Signals(len(x), {l: clean[l] + minus[l] for l in clean}, metrics={"loss": loss})
+        yield Signals(len(x), clean(k, first), metrics={"loss": loss})
+        yield Signals(len(x), taught(k, self.second(k, net, x, e, keys), y))
+
+    def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
+        second = self.second(k, net, up.received[0], e, keys)
+        if self.update == "hebbian":
+            minus = taught(k, second, y)
+            return {l: plus + minus[l] for l, plus in clean(k, up).items()}
+        return self.differences(k, up, second, e, y, keys)
+
+    def second(self, k: Kernels, net: Net, x: Array, e: Array, keys: Sequence[int]) -> Pass:
+        """The second pass, with the masks of the first."""
+        return self.forward(k, net, self.modulated(k, net, x, e), keys)
 
     def modulated(self, k: Kernels, net: Net, x: Array, e: Array) -> Array:
         """The input of the second pass, x + sign F e.  (B, I) (B, C) -> (B, I)."""
@@ -133,9 +134,16 @@ class PEPITA(Classifier):
         return {l: [Pair(*pair)] for l, pair in enumerate(zip(pre, [*posts, top], strict=True))}
 
 
-def phase(up: Pass, top: Array) -> dict[int, list[Pair]]:
-    """One pass as a Hebbian term: each layer's input and own answer, at the output `top` (B, C)."""
-    return {l: [Pair(*pair)] for l, pair in enumerate(zip(up.received, [*up.received[1:], top], strict=True))}
+def clean(k: Kernels, first: Pass) -> dict[int, list[Pair]]:
+    """The Hebbian term of the first pass: each layer's input and its own answer, at the output P."""
+    answers = [*first.received[1:], k.softmax(first.logits)]
+    return {l: [Pair(*pair)] for l, pair in enumerate(zip(first.received, answers, strict=True))}
+
+
+def taught(k: Kernels, second: Pass, y: Array) -> dict[int, list[Pair]]:
+    """The anti-Hebbian term of the second pass: its inputs and minus its answers, at the output -Y."""
+    answers = [*second.received[1:], k.one_hot(y, second.logits.shape[1], 1.0, second.logits)]
+    return {l: [Pair(pre, k.scale(post, -1.0))] for l, (pre, post) in enumerate(zip(second.received, answers, strict=True))}
 
 
 # ----- F -----
