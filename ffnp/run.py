@@ -107,7 +107,9 @@ def like(a: Array, saved: np.ndarray, k: Kernels) -> Array:
 
 
 def each_array(tree: Any, f: Callable[[str, Array], Any], name: str = "") -> Any:
-    """The same nesting of tuples, with f(dotted name, array) in place of every array; numbers and None stay."""
+    """The same nesting of tuples and dicts, with f(dotted name, array) in place of every array; numbers and None stay."""
+    if isinstance(tree, dict):
+        return {field: each_array(part, f, f"{name}.{field}".lstrip(".")) for field, part in tree.items()}
     if not isinstance(tree, tuple):
         return tree if tree is None or isinstance(tree, int) else f(name, tree)
     fields = getattr(tree, "_fields", range(len(tree)))

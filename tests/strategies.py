@@ -305,9 +305,13 @@ epochs = st.builds(Epoch, st.integers(1, 50), st.none() | st.integers(1, 60), st
 
 
 def trees() -> Strategy:
-    """Tuples and layers nested to any depth, with arrays, None and numbers as leaves: what a net and its memory look like."""
+    """Tuples, layers and dicts nested to any depth, with arrays, None and numbers as leaves."""
     leaves = tenths(np.float32, 2) | arrays(np.int64, 1) | st.none() | st.integers(0, 9)
-    return st.recursive(leaves, lambda part: st.lists(part, max_size=3).map(tuple) | st.builds(Dense, part, part), max_leaves=8)
+
+    def branches(part: Strategy) -> Strategy:
+        named = st.dictionaries(st.sampled_from(["means", "feedback"]), part)
+        return st.lists(part, max_size=3).map(tuple) | st.builds(Dense, part, part) | named
+    return st.recursive(leaves, branches, max_leaves=8)
 
 
 # ----- diagnostics -----

@@ -107,8 +107,8 @@ def test_a_twins_head_does_not_move_the_layers_nor_the_layers_each_other():
     case = check.drawn(recipe(rule, hidden=(7, 5)), "random", Moment(), 0)
     changed = case._replace(net=case.net._replace(layers=(case.net.layers[0], Dense(-case.net.layers[1].W, None))))
     first, second = (check.twin_course(c).course.updates for c in (case, changed))
-    np.testing.assert_array_equal(first["0..layers.0.W"], second["0..layers.0.W"])
-    assert (first["0..layers.1.W"] != second["0..layers.1.W"]).any()
+    np.testing.assert_array_equal(first["0.layers.0.W"], second["0.layers.0.W"])
+    assert (first["0.layers.1.W"] != second["0.layers.1.W"]).any()
 
 
 def test_gradient_passes_over_missing_biases():

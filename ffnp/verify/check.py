@@ -222,7 +222,7 @@ def our_course(case: Case, k: Kernels, dtype: str) -> Course:
     for step, (x, y) in enumerate(case.batches):
         signals = rule.signals(k, net, k.put(x.astype(dtype)), k.put(y), case.draws(step), case.moment)
         for n, s in enumerate(signals):
-            updates |= flat(gradients(k, net, s), f"{n}.") if step == 0 else {}
+            updates |= flat(gradients(k, net, s), f"{n}") if step == 0 else {}
             net, _ = optimisers.apply(k, net, s, state, 1.0)
     return Course(updates, flat(each_array(net, lambda name, a: k.get(a))))
 
@@ -235,7 +235,7 @@ def gradients(k: Kernels, net: Net, s: Signals) -> Gradients:
     head = of(net.head, s.head) if net.head and s.head else None
     return Gradients({l: of(net.layers[l], pairs) for l, pairs in s.layers.items()}, head,
                      {l: of(net.feedback[l], pairs) for l, pairs in s.feedback.items()},
-                     {name: each_array(part, lambda path, a: k.get(a)) for name, part in s.replaced.items()})
+                     each_array(s.replaced, lambda path, a: k.get(a)))
 
 
 def twin_course(case: Case) -> Reference:
@@ -246,7 +246,7 @@ def twin_course(case: Case) -> Reference:
         before, batch = flat(net), (torch.tensor(x, dtype=torch.float64), torch.tensor(y))
         twin = twin_of(case.preset.rule)(case.preset.rule, net, *batch, case.draws(step), case.moment, watches[step])
         for n, answer in enumerate(twin):
-            updates |= flat(answer, f"{n}.") if step == 0 else {}
+            updates |= flat(answer, f"{n}") if step == 0 else {}
             apply(net, answer, moving)
         way = {name: way.get(name, 0.0) + float(np.linalg.norm(a - before[name])) for name, a in flat(net).items()}
     weights = flat(net)
@@ -257,10 +257,6 @@ def twin_course(case: Case) -> Reference:
 
 def flat(tree: Any, name: str = "") -> dict[str, np.ndarray]:
     """All arrays of a nesting of tuples and dicts, by their path, copied to float64."""
-    if tree is None or isinstance(tree, int):
-        return {}
-    if not isinstance(tree, (tuple, dict)):
-        return {name: np.asarray(tree, np.float64).copy()}
-    fields = getattr(tree, "_fields", range(len(tree)))
-    parts = tree if isinstance(tree, dict) else dict(zip(fields, tree, strict=True))
-    return {path: a for key, part in parts.items() for path, a in flat(part, f"{name}.{key}").items()}
+    found = dict[str, np.ndarray]()
+    each_array(tree, lambda path, a: found.update({path: np.asarray(a, np.float64).copy()}), name)
+    return found

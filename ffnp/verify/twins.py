@@ -16,6 +16,7 @@ from ..rules import (
     MonoForward,
     UnsupervisedForwardForward,
 )
+from ..run import each_array
 from .classifiers import adaptive_feedback, backprop, direct_feedback, feedback_alignment
 from .forward_forward import forward_forward, mono_forward, unsupervised
 from .pepita import pepita
@@ -98,6 +99,6 @@ def apply(net: Net, gradients: Gradients, movers: list[Mover]) -> None:
 
 def tensors(tree: object) -> list[Tensor]:
     """The tensors of a nesting of tuples."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    return [a for part in tree for a in tensors(part)] if isinstance(tree, tuple) else []
+    found: list[Tensor] = []
+    each_array(tree, lambda name, a: found.append(a))
+    return found
