@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import UserError
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, stack
 from ..optim import Signals
-from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, scores
+from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, proper_rate, scores
 
 
 class Pass(NamedTuple):
@@ -37,8 +36,7 @@ class Classifier(ABC):
 
     def __post_init__(self) -> None:
         one_of("activation", self.activation, ("relu", "tanh"))
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        proper_rate("dropout", self.dropout)
 
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
         return Net(stack(rng, sizes, init, bias, dtype), sizes[-1])

@@ -28,7 +28,7 @@ from ..errors import UserError
 from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, dense, stack
 from ..optim import Signals
-from .rule import one_of
+from .rule import one_of, proper_rate
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Contrast:
         one_of("norm", self.norm, ("rms", "l2", "none"))
         if not self.alpha > 0:
             raise UserError(f"alpha must be above 0, not {self.alpha}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        proper_rate("dropout", self.dropout)
         if not (self.tiny >= 0 and self.peer >= 0 and 0 <= self.peer_keep <= 1):
             raise UserError("tiny >= 0, peer >= 0 and 0 <= peer_keep <= 1 must hold, "
                             f"not {self.tiny}, {self.peer}, {self.peer_keep}")

@@ -58,6 +58,12 @@ def at_least(low: float, **values: float) -> None:
             raise UserError(f"{name} must be at least {low}, not {value}")
 
 
+def proper_rate(name: str, value: float) -> None:
+    """Raises UserError unless 0 <= value < 1."""
+    if not 0 <= value < 1:
+        raise UserError(f"{name} must be at least 0 and below 1, not {value}")
+
+
 def chunks(x: Array) -> Iterator[Array]:
     """The rows of x, CHUNK at a time."""
     return (x[i : i + CHUNK] for i in range(0, len(x), CHUNK))
