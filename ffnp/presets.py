@@ -151,7 +151,7 @@ PRESETS = {preset.name: preset for preset in [
     ),
     Preset(
         name="afa",
-        source="Srinivasan et al. 2024, adaptive feedback alignment; rate chosen on MNIST's validation images",
+        source="Srinivasan et al. 2024, adaptive feedback alignment; with the rate of pepita-icml2022",
         rule=AdaptiveFeedback(dropout=0.1), optimisers=Optimisers(Optimiser("momentum", rate=0.1)), **PAPER,
     ),
     Preset(
