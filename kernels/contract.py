@@ -102,6 +102,19 @@ class Kernels(Protocol):
     def project(self, delta: Array, M: Array) -> Array:
         """delta M^T: an error brought back through W, or through a feedback matrix.  (B, O) (I, O) -> (B, I)."""
 
+    def patch(self, z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
+        """z + (to - x)_S W_S, S = `columns` (n,): what z = x W becomes where these inputs take their values from `to`.
+
+        (B, O) (B, I) (B, I) (I, O) (n,) different integers -> (B, O). Raises IndexError for a column >= I.
+        """
+
+    def activate(self, z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+        """h = f(scale_i (z_ij + row_j) + b_j) and sum_j h_ij^2: a layer from a product known already.
+
+        (B, O) (O,) (B,) (O,) -> (B, O), (B,); f as in `dense`. With `scale` = 1 / norm this is `dense` of the normalised
+        input, since (x / r) W = (x W) / r; `row` is what inputs that all rows share add to the product.
+        """
+
     def dropout(self, h: Array, rate: float, key: int) -> Array:
         """h / (1 - rate) where the unit is kept, else 0 (Srivastava et al. 2014, inverted).  (B, O) -> (B, O).
 

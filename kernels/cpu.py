@@ -73,6 +73,12 @@ def project(delta: Array, M: Array) -> Array:
     return gemm(1.0, delta, M, np.empty((len(delta), len(M)), delta.dtype), tb=True)
 
 
+def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
+    check(z, x, to, W)
+    check_shape(x.shape, to)
+    return gemm(1.0, to[:, columns] - x[:, columns], W[columns], z.copy(), beta=1.0)
+
+
 def stack(pairs: list[Pair]) -> Pair:
     """The pairs as one, without silent rows."""
     each = [audible(*pair) for pair in pairs]
@@ -136,6 +142,14 @@ def add(a: Array, b: Array, factor: float) -> Array:
     return out
 
 
+def activate(z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    check(z, row, scale, b)
+    check_shape(z.shape[1:], row, b)
+    check_shape(z.shape[:1], scale)
+    h = IN_PLACE[activation](_affine(z, row, scale, np.zeros_like(row) if b is None else b, np.empty_like(z)))
+    return h, sum_squares(h)
+
+
 def gate(delta: Array, h: Array, activation: str) -> Array:
     check(delta, h)
     check_shape(delta.shape, h)
@@ -195,6 +209,14 @@ def _add_bias(z, b):
         for j in range(z.shape[1]):
             z[i, j] += b[j]
     return z
+
+
+@loop
+def _affine(z, row, scale, b, out):
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            out[i, j] = scale[i] * (z[i, j] + row[j]) + b[j]
+    return out
 
 
 @loop

@@ -101,6 +101,22 @@ def project(delta: Array, M: Array) -> Array:
     return delta @ M.T
 
 
+def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
+    check(z, x, to, W)
+    check_shape(x.shape, to)
+    check_shape((len(x), W.shape[1]), z)
+    return z + (to[:, columns] - x[:, columns]) @ W[columns]
+
+
+def activate(z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    check(z, row, scale, b)
+    check_shape(z.shape[1:], row, b)
+    check_shape(z.shape[:1], scale)
+    a = scale[:, None] * (z + row)
+    h = ACTIVATIONS[activation](a if b is None else a + b)
+    return h, sum_squares(h)
+
+
 def dropout(h: Array, rate: float, key: int) -> Array:
     check(h)
     kept = hash32(np.arange(h.size, dtype=np.uint64), key).reshape(h.shape) >= rate * 2**32

@@ -3,12 +3,15 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scenes import Scene, scene
 
+from ffnp.backend import BACKENDS
 from ffnp.kernels.contract import Adam, Momentum, Pair
 from ffnp.net import Dense
 from ffnp.rules import (
@@ -21,6 +24,7 @@ from ffnp.rules import (
     MonoForward,
     UnsupervisedForwardForward,
 )
+from ffnp.saliency.scorer import picture
 
 Strategy = st.SearchStrategy[Any]
 
@@ -104,6 +108,11 @@ def picks(n: Sizes, dtype: Any) -> Strategy:
     return arrays(np.int64, n["B"], elements=st.integers(0, n["R"] - 1))
 
 
+def columns(n: Sizes, dtype: Any) -> Strategy:
+    """Some of the I inputs, each at most once."""
+    return st.lists(st.integers(0, n["I"] - 1), unique=True).map(lambda found: np.array(found, np.int64))
+
+
 def slots(n: Sizes, dtype: Any) -> Strategy:
     """Label slots (B, C) for images of I inputs, C <= I."""
     return st.integers(1, n["I"]).flatmap(lambda classes: tenths(dtype, n["B"], classes))
@@ -144,6 +153,8 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "dense": (real("BI"), real("IO"), biases(), free(activations)),
     "gate": (real("BO"), real("BO"), free(activations)),
     "project": (real("BO"), real("IO")),
+    "patch": (real("BO"), real("BI"), real("BI"), real("IO"), columns),
+    "activate": (real("BO"), real("O"), real("B"), biases(), free(activations)),
     "dropout": (real("BO"), free(rates), free(keys)),
     "one_hot": (labels, lambda n, dtype: st.just(n["C"]), free(rates), real("BI")),
     "softmax": (real("BC"),),
@@ -318,3 +329,39 @@ def trees() -> Strategy:
 
 vectors = st.integers(1, 6).flatmap(lambda n: tenths(np.float64, n, least=1))
 rates_of_learning = st.floats(0.01, 10)  # s of acc_max E / (s + E), in epochs
+
+
+# ----- saliency: scorers and images for them -----
+
+pictures = st.tuples(st.integers(1, 5), st.integers(2, 5)) | st.tuples(st.integers(1, 3), st.integers(2, 3), st.integers(1, 3))
+shapes_of_images = pictures | st.tuples(st.integers(2, 9))  # rows that are no images too
+FAMILIES = {"softmax": told_their_error, "forward-forward": forward_forwards(), "unsupervised": unsupervised,
+            "mono-forward": mono_forwards}
+no_input_norm = told_their_error | mono_forwards | forward_forwards(norm_input=False)
+
+
+@st.composite
+def scenes(
+    draw: st.DrawFn, rules: Strategy, hidden: Strategy = st.lists(widths, min_size=2, max_size=3).map(tuple), **fixed: Any
+) -> Scene:
+    """A net of one of the rules with any read-out and any layers of it, and images; what `scene` takes may be fixed."""
+    shape = draw(shapes_of_images)
+    drawn = {
+        "classes": draw(st.integers(2, min(4, math.prod(shape)))), "rows": draw(widths), "seed": draw(seeds),
+        "bias": draw(st.sampled_from(["fan_in_uniform", None])), "backend": draw(st.sampled_from(list(BACKENDS))),
+        "standardise": draw(st.sampled_from([None, (0.13, 0.31)])),
+    }
+    made = scene(draw(rules), shape, draw(hidden), **drawn | fixed)
+    score = replace(made.score, read_out=draw(st.sampled_from(list(made.score.rule.read_outs()))), layers=())
+    if score.layers:
+        some = st.lists(st.integers(1, len(score.net.layers)), unique=True)
+        score = replace(score, layers=tuple(draw(some)))
+    return made._replace(score=score)
+
+
+@st.composite
+def looks(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A window that fits on images of this shape, and a stride."""
+    height, width, _ = picture(shape)
+    window = draw(st.integers(1, height)), draw(st.integers(1, width))
+    return window, (draw(st.integers(1, 4)), draw(st.integers(1, 4)))

@@ -82,6 +82,46 @@ def test_projecting_is_the_adjoint_of_the_layer(k, args):
     np.testing.assert_allclose(k.project(delta, M), np.einsum("bo,io->bi", delta, way_there), rtol=0, atol=tolerance)
 
 
+# ----- a product that is known -----
+
+
+@every_backend
+@given(precise("patch"))
+def test_a_patched_product_is_that_of_the_patched_input(k, args):
+    _, x, to, W, columns = args
+    patched = x.copy()
+    patched[:, columns] = to[:, columns]
+    z = k.dense(x, W, None, "linear")
+    tolerance = EPS * 36 * 6 * (len(W) + 3) * len(W)
+    np.testing.assert_allclose(k.patch(z, x, to, W, columns), np.einsum("bi,io->bo", patched, W), rtol=0, atol=tolerance)
+
+
+@every_backend
+@pytest.mark.parametrize("root", [1.0, 2.5])
+@given(precise("dense"))
+def test_a_product_that_is_scaled_is_the_layer_of_the_normalised_input(k, root, args):
+    x, W, b, activation = args
+    z, squares = k.dense(x, W, None, "linear"), k.sum_squares(x)
+    scale = root / np.sqrt(np.where(squares > 0, squares, 1))
+    h, goodness = k.activate(z, np.zeros(W.shape[1]), scale, b, activation)
+    expected = k.dense(k.normalise(x, root, 0.0), W, b, activation)
+    tolerance = EPS * 100 * (len(W) + 4) ** 2
+    np.testing.assert_allclose(h, expected, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(goodness, (expected**2).sum(axis=1), rtol=0, atol=tolerance * 2 * W.shape[1] * 40)
+
+
+@every_backend
+@given(precise("dense"), st.data())
+def test_a_row_added_to_a_product_is_an_input_that_is_one_everywhere(k, args, data):
+    x, W, _, activation = args
+    part = data.draw(st.integers(0, len(W)))
+    x[:, :part] = 1
+    z = k.dense(np.ascontiguousarray(x[:, part:]), np.ascontiguousarray(W[part:]), None, "linear")
+    h, _ = k.activate(z, W[:part].sum(axis=0), np.ones(len(x)), None, activation)
+    tolerance = EPS * 36 * (len(W) + 3) ** 2
+    np.testing.assert_allclose(h, k.dense(x, W, None, activation), rtol=0, atol=tolerance)
+
+
 # ----- dropout -----
 
 

@@ -35,6 +35,13 @@ def dense(out: Any, x: Any, W: Any, b: Any, activation: str) -> list[Any]:
     return [(len(W) + 1) * terms + 4 * (activation == "tanh")]
 
 
+def activate(out: Any, z: Any, row: Any, scale: Any, b: Any, activation: str) -> list[Any]:
+    h, squares = out
+    moved = 4 * (np.abs(scale)[:, None] * (np.abs(z) + np.abs(row)) + (0 if b is None else np.abs(b)))
+    moved += 4 * (activation == "tanh")
+    return [moved, (z.shape[1] + 2) * squares + 2 * (np.abs(h) * moved).sum(axis=1)]
+
+
 def softmax_error(out: Any, z: Any, y: Any) -> list[Any]:
     (B, C), loss = z.shape, out[1]
     return [(C + 6) * reference.softmax(z) + 1, (B + C + 6) * (1 + loss)]
@@ -90,6 +97,9 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "dense": dense,
     "gate": lambda out, delta, h, f: [3 * np.abs(delta) * (1 + h * h) * (f == "tanh")],
     "project": lambda out, delta, M: [M.shape[1] * np.abs(delta) @ np.abs(M).T],
+    "patch": lambda out, z, x, to, W, S: [
+        (len(S) + 3) * (np.abs(z) + (np.abs(to) + np.abs(x))[:, S] @ np.abs(W[S]))],
+    "activate": activate,
     "dropout": lambda out, h, rate, key: [2 * np.abs(out)],
     "softmax": lambda out, z: [(z.shape[1] + 6) * out],
     "softmax_error": softmax_error,
