@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--diagnose", action="store_true", help="keep angles to backprop and more of every epoch")
         command.add_argument("--resume", action="store_true", help="go on with what --out holds")
 
+    saliency_parser(commands)
     against = commands.add_parser("verify", help="check presets against their torch twins and print one table")
     against.add_argument("presets", metavar="PRESET", nargs="*", default=list(PRESETS), help="(all)")
     against.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
@@ -86,12 +87,45 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def saliency_parser(commands: Any) -> None:
+    look = commands.add_parser("saliency", help="draw what trained nets look at, and measure whether the maps are right")
+    look.add_argument("runs", metavar="RUN", nargs="+", help="a folder of `ffnp train`, or a preset, which is trained first")
+    look.add_argument("--method", dest="methods", type=names_of, action="extend", default=[], metavar="NAME,...",
+                      help="ads, goodness, grad, times-input, smooth, ig, occlusion, pepita; all that a net can serve (all)")
+    look.add_argument("--images", type=int, default=200, help="how many test images (200)")
+    look.add_argument("--data", metavar="NAME", help="test images of this set (the one the runs learned from)")
+    look.add_argument("--window", type=pixels, metavar="HxW", help="what ads and occlusion cover (a sixth of each side)")
+    look.add_argument("--stride", type=pixels, metavar="HxW", help="between windows (half a window)")
+    look.add_argument("--read-out", default="", metavar="NAME", help="which scores to explain (the main ones)")
+    look.add_argument("--per-class", action="store_true", help="draw ads of every class")
+    look.add_argument("--metrics", action="store_true", help="measure faithfulness, beside maps that never look at the net")
+    look.add_argument("--retrain", action="store_true", help="also measure by training anew, many times")
+    look.add_argument("--threads", type=int, help="threads of BLAS (all cores)")
+    look.add_argument("--seed", type=int, default=0, help="seed of trainings and draws (0)")
+    look.add_argument("--out", type=Path, default=Path("ffnp-out/saliency"), help="folder (ffnp-out/saliency)")
+    look.set_defaults(command=saliency_command)
+
+
 def sizes(text: str) -> list[int]:
     """Comma-separated whole numbers."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as problem:
         raise argparse.ArgumentTypeError(f"{text!r} is not whole numbers with commas between, such as 64,400,400") from problem
+
+
+def names_of(text: str) -> list[str]:
+    """Names with commas between."""
+    return text.split(",")
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """Height and width: 5x3, or 5 for both."""
+    try:
+        height, width = (int(part) for part in (text if "x" in text else f"{text}x{text}").split("x"))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(f"{text!r} is not pixels, such as 5, or 5x3 for height and width") from problem
+    return height, width
 
 
 def train_command(args: argparse.Namespace) -> None:
@@ -129,6 +163,12 @@ def compare_command(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in OPTIONS}
     print(table(compare(args.presets, load(args.data), args.seeds, args.out, resume=args.resume, **options)))
     print(f"\nlearning curves: {args.out / 'compare.png'}   all numbers: {args.out / 'compare.json'}")
+
+
+def saliency_command(args: argparse.Namespace) -> None:
+    from .saliency.command import Options, saliency
+
+    saliency(Options(**{name: getattr(args, name) for name in Options._fields}))
 
 
 def verify_command(args: argparse.Namespace) -> int:

@@ -108,10 +108,10 @@ class Kernels(Protocol):
         (B, O) (B, I) (B, I) (I, O) (n,) different integers -> (B, O). Raises IndexError for a column >= I.
         """
 
-    def activate(self, z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-        """h = f(scale_i (z_ij + row_j) + b_j) and sum_j h_ij^2: a layer from a product known already.
+    def activate(self, z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+        """h = f(factor_i (z_ij + row_j) + b_j) and sum_j h_ij^2: a layer from a product known already.
 
-        (B, O) (O,) (B,) (O,) -> (B, O), (B,); f as in `dense`. With `scale` = 1 / norm this is `dense` of the normalised
+        (B, O) (O,) (B,) (O,) -> (B, O), (B,); f as in `dense`. With `factor` = 1 / norm this is `dense` of the normalised
         input, since (x / r) W = (x W) / r; `row` is what inputs that all rows share add to the product.
         """
 

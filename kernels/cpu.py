@@ -142,11 +142,11 @@ def add(a: Array, b: Array, factor: float) -> Array:
     return out
 
 
-def activate(z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-    check(z, row, scale, b)
+def activate(z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    check(z, row, factor, b)
     check_shape(z.shape[1:], row, b)
-    check_shape(z.shape[:1], scale)
-    h = IN_PLACE[activation](_affine(z, row, scale, np.zeros_like(row) if b is None else b, np.empty_like(z)))
+    check_shape(z.shape[:1], factor)
+    h = IN_PLACE[activation](_affine(z, row, factor, np.zeros_like(row) if b is None else b, np.empty_like(z)))
     return h, sum_squares(h)
 
 
@@ -212,10 +212,10 @@ def _add_bias(z, b):
 
 
 @loop
-def _affine(z, row, scale, b, out):
+def _affine(z, row, factor, b, out):
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            out[i, j] = scale[i] * (z[i, j] + row[j]) + b[j]
+            out[i, j] = factor[i] * (z[i, j] + row[j]) + b[j]
     return out
 
 

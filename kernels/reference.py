@@ -108,11 +108,11 @@ def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
     return z + (to[:, columns] - x[:, columns]) @ W[columns]
 
 
-def activate(z: Array, row: Array, scale: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-    check(z, row, scale, b)
+def activate(z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    check(z, row, factor, b)
     check_shape(z.shape[1:], row, b)
-    check_shape(z.shape[:1], scale)
-    a = scale[:, None] * (z + row)
+    check_shape(z.shape[:1], factor)
+    a = factor[:, None] * (z + row)
     h = ACTIVATIONS[activation](a if b is None else a + b)
     return h, sum_squares(h)
 

@@ -19,7 +19,10 @@ FLOORS = [
      "rules.direct_feedback", "rules.feedback_alignment", "rules.mirror", "rules.pepita", "rules.forward_forward",
      "rules.unsupervised", "rules.mono_forward"],
     ["preset", "presets", "run", "diagnostics", "relation", "training"],
-    ["compare", "plots", "cli", "__init__", "__main__",
+    ["saliency", "saliency.scorer", "saliency.fast", "saliency.occlusion", "saliency.gradient", "saliency.perturbation",
+     "saliency.methods", "saliency.rows", "saliency.controls", "saliency.faithfulness", "saliency.randomisation",
+     "saliency.roar"],
+    ["saliency.command", "saliency.pictures", "saliency.report", "compare", "plots", "cli", "__init__", "__main__",
      "verify", "verify.bridge", "verify.check", "verify.classifiers", "verify.forward_forward", "verify.mirrors",
      "verify.pepita", "verify.twin", "verify.twins"],
 ]
