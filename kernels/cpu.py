@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 from scipy.linalg import blas
 
+from . import reference
 from .checks import check, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 from .reference import (  # noqa: F401
@@ -146,8 +147,11 @@ def activate(z: Array, row: Array, factor: Array, b: Array | None, activation: s
     check(z, row, factor, b)
     check_shape(z.shape[1:], row, b)
     check_shape(z.shape[:1], factor)
-    h = IN_PLACE[activation](_affine(z, row, factor, np.zeros_like(row) if b is None else b, np.empty_like(z)))
-    return h, sum_squares(h)
+    if activation != "relu":
+        return reference.activate(z, row, factor, b, activation)
+    h, squares = np.empty_like(z), np.empty(len(z), z.dtype)
+    _activate(z, row, factor, np.zeros_like(row) if b is None else b, h, squares)
+    return h, squares
 
 
 def gate(delta: Array, h: Array, activation: str) -> Array:
@@ -212,11 +216,14 @@ def _add_bias(z, b):
 
 
 @loop
-def _affine(z, row, factor, b, out):
+def _activate(z, row, factor, b, h, squares):
     for i in range(z.shape[0]):
+        total = z.dtype.type(0)
         for j in range(z.shape[1]):
-            out[i, j] = factor[i] * (z[i, j] + row[j]) + b[j]
-    return out
+            a = factor[i] * (z[i, j] + row[j]) + b[j]
+            h[i, j] = 0 if a <= 0 else a  # a NaN stays
+            total += h[i, j] * h[i, j]
+        squares[i] = total
 
 
 @loop

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from scipy.integrate import trapezoid
 from scipy.ndimage import gaussian_filter
-from strategies import mapped_images, seeds, widths
+from strategies import seeds, widths
 from tiny import dataset, recipe
+from views import mapped_images
 
 from ffnp.errors import UserError
 from ffnp.rules import ForwardForward
@@ -318,7 +319,7 @@ def test_the_table_has_every_measure_of_every_method_and_control(found):
     cells = sorted((net, method, metric) for net, names in SERVED.items() for method in [*names, *CONTROLS]
                    for metric in [*WAYS, *MU])
     assert sorted((r.net, r.method, r.metric) for r in found.rows) == cells
-    assert len(table(found.rows).splitlines()) == 1 + 3 + 2 * len(CONTROLS)
+    assert len(table(found.rows).splitlines()) == 2 * 3 + 1 + 3 + 2 * len(CONTROLS)  # heads, a blank line, methods
 
 
 def test_its_rows_are_the_areas_of_the_curves_and_the_fidelities(given_nets, found):
@@ -332,6 +333,19 @@ def test_its_rows_are_the_areas_of_the_curves_and_the_fidelities(given_nets, fou
             assert row(net, method, name, area(values), way.better) in found.rows
         for name, baseline in MU.items():
             assert row(net, method, name, mu_fidelity(score, x, y, maps, to[baseline], 8), "higher") in found.rows
+
+
+def test_a_net_of_another_kind_is_measured_as_a_run_is(given_nets):
+    """One that has scores, the shape of its images and the number of inputs under a label."""
+    scorers, _, x, y = given_nets
+
+    class Another:
+        shape, overlaid = (4, 4), scorers["ff"].overlaid
+
+        def __call__(self, x):
+            return scorers["ff"](x)
+    assert faithfulness({"net": Another()}, {"net": {}}, x, y, 3, 4).rows == faithfulness(
+        {"net": scorers["ff"]}, {"net": {}}, x, y, 3, 4).rows
 
 
 @pytest.mark.parametrize(("name", "start", "to", "better"), [

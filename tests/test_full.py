@@ -8,6 +8,9 @@ import pytest
 
 from ffnp import load
 from ffnp.saliency import fast
+from ffnp.saliency.controls import CONTROLS
+from ffnp.saliency.faithfulness import area, curves
+from ffnp.saliency.methods import METHODS
 from ffnp.saliency.occlusion import drops, windows
 from ffnp.saliency.scorer import Scorer, margin
 from ffnp.training import train
@@ -59,6 +62,18 @@ def test_covering_windows_spares_two_thirds_of_the_work(forward_forward, capsys)
     with capsys.disabled():
         print(f"\nADS: {ratio:.1f} times as fast as the plain way")
     assert ratio >= 2.5
+
+
+def test_maps_of_forward_forward_beat_every_control_on_deletion(forward_forward):
+    """The pixels that goodness, integrated gradients and occlusion name are missed sooner than the bright ones, 0.14."""
+    data, score = load("mnist"), Scorer(forward_forward)
+    x, y = data.x_test[:300], data.y_test[:300]
+
+    def deletion(maps):
+        return area(curves(score, y, maps(score, x, y), x, np.zeros_like(x))).mean()
+    best = min(deletion(control) for control in CONTROLS.values())
+    assert best < 0.2
+    assert all(deletion(METHODS[name].maps) < best for name in ("goodness", "ig", "occlusion"))
 
 
 def test_backprop_learns_mnist():

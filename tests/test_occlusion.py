@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from networks import assert_close
 from scenes import scene, with_inputs
 from scipy.stats import binomtest
-from strategies import forward_forwards, no_input_norm, pepitas, scored, views
+from strategies import forward_forwards, pepitas
+from views import no_input_norm, scored, views
 
 from ffnp.errors import UserError
 from ffnp.rules import PEPITA, Backprop, ForwardForward
@@ -162,6 +163,17 @@ def test_an_image_of_which_all_ink_is_covered_is_black(norm):
     np.testing.assert_array_equal(before - dropped[:, 1], np.zeros(len(s.x)))
 
 
+@few
+@given(view=views(scored, hidden=WIDE))
+def test_any_function_of_images_can_be_explained(view):
+    """As the scorer that it calls."""
+    s, window, stride = view
+    told = (s.x, s.y, s.score.shape, window, stride, s.score.overlaid)
+    np.testing.assert_allclose(occlusion(s.score.__call__, *told), occlusion(s.score, *told), rtol=0, atol=1e-12 * largest(s))
+    told = (s.x, s.y, s.score.shape, s.score.net.classes, window, stride, s.score.overlaid)
+    np.testing.assert_array_equal(ads(s.score.__call__, *told).map, ads(s.score, *told).map)
+
+
 # ----- ADS -----
 
 
@@ -222,7 +234,8 @@ def test_permuting_the_pixels_permutes_the_map(view):
     s, *_ = view
     order = np.concatenate([np.arange(s.score.overlaid), s.score.overlaid + s.rng.permutation(12 - s.score.overlaid)])
     other, one = with_inputs(s.score, lambda W: W[order]), {"window": (1, 1), "stride": (1, 1)}
-    maps, turned = occlusion(s.score, s.x, s.y, **one), occlusion(other, s.x[:, order], s.y, **one)
+    maps, turned = (occlusion(score, x, s.y, (3, 4), overlaid=s.score.overlaid, **one)
+                    for score, x in ((s.score, s.x), (other, s.x[:, order])))
     np.testing.assert_allclose(turned.reshape(-1, 12), maps.reshape(-1, 12)[:, order], rtol=0, atol=1e-12 * largest(s))
     before, after = (ads(score, x, s.y, (3, 4), s.score.net.classes, overlaid=s.score.overlaid, **one).map.ravel()
                      for score, x in ((s.score, s.x), (other, s.x[:, order])))
@@ -238,7 +251,7 @@ def test_a_pixel_that_no_weight_reads_is_not_missed(view):
         W[4] = 0
         return W
     score, one = with_inputs(s.score, blinded), {"window": (1, 1), "stride": (1, 1)}
-    missed = occlusion(score, s.x, s.y, **one)[:, 1, 1]
+    missed = occlusion(score, s.x, s.y, (3, 3), **one)[:, 1, 1]
     found = ads(score, s.x, s.y, (3, 3), s.score.net.classes, **one)
     assert_close(missed, np.zeros_like(missed), 1e-12 * largest(s))
     assert found.map[1, 1] == 0 and found.p_values[1, 1] == 1
@@ -251,7 +264,7 @@ def test_a_pixel_that_is_dark_in_every_image_has_no_ads(view):
     s.x[:, 4] = 0
     one = {"window": (1, 1), "stride": (1, 1)}
     assert ads(s.score, s.x, s.y, (3, 3), s.score.net.classes, **one).map[1, 1] == 0
-    assert not occlusion(s.score, s.x, s.y, **one)[:, 1, 1][s.score.overlaid <= 4 :].any()
+    assert not occlusion(s.score, s.x, s.y, (3, 3), **one)[:, 1, 1].any()
 
 
 @few
@@ -268,7 +281,8 @@ def test_what_an_image_has_under_the_label_is_never_seen(view):
     assert_close(dropped[:, :whole], np.zeros((len(s.x), whole)), 1e-12 * largest(s))
     under = np.arange(4).reshape(2, 2) < math.ceil(s.score.overlaid / 3)
     found = ads(s.score, s.x, s.y, (2, 2, 3), s.score.net.classes, (1, 1), (1, 1), s.score.overlaid)
-    for maps in (occlusion(s.score, s.x, s.y, (1, 1), (1, 1)), found.map, found.class_maps, found.p_values):
+    drop = occlusion(s.score, s.x, s.y, (2, 2, 3), (1, 1), (1, 1), s.score.overlaid)
+    for maps in (drop, found.map, found.class_maps, found.p_values):
         assert np.isnan(maps[..., under]).all()
 
 
@@ -292,6 +306,8 @@ def test_a_pixels_p_value_is_the_least_of_its_windows_times_their_number(view):
                  for b, c, cover in zip(*found.counts, places.cover, strict=True) if cover[row, column]]
         if on_it:
             assert found.p_values[row, column] == pytest.approx(min(1, len(on_it) * min(on_it)), rel=1e-12)
+        else:
+            assert np.isnan(found.p_values[row, column])
 
 
 @few
@@ -303,6 +319,7 @@ def test_class_maps_weighted_by_their_images_make_the_map(view):
     together = sum(images[c] / len(s.y) * found.class_maps[c] for c in images)
     np.testing.assert_allclose(together, found.map, rtol=0, atol=1e-14)
     assert all(np.isnan(found.class_maps[c]).all() for c in range(s.score.net.classes) if c not in images)
+    np.testing.assert_array_equal(found.class_counts.sum(axis=0), found.counts)
 
 
 # ----- runs -----

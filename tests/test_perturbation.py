@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from networks import KERNELS, assert_close
 from scenes import scene, with_net
-from strategies import pepitas, scenes
+from strategies import pepitas
+from views import scenes
 
 from ffnp.errors import UserError
 from ffnp.net import Dense
 from ffnp.rules import PEPITA, AdaptiveFeedback, Backprop
 from ffnp.rules.pepita import product
+from ffnp.saliency import perturbation as module
 from ffnp.saliency.gradient import gradient
 from ffnp.saliency.perturbation import perturbation
 from ffnp.saliency.scorer import probability
@@ -102,6 +104,16 @@ def test_where_f_is_aligned_the_perturbed_image_is_likelier_to_have_its_label(s)
     moved = s.x + perturbation(score, s.x, s.y).values
     before, after = (probability(score(images), s.y) for images in (s.x, moved))
     assert (after > before).all()
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_more_images_than_are_looked_at_at_once_keep_their_places(monkeypatch, norm):
+    s = scene(PEPITA(norm=norm), (3, 3), (6, 5), rows=17)
+    whole = perturbation(s.score, s.x, s.y)
+    monkeypatch.setattr(module, "CHUNK", 7)
+    parts = perturbation(s.score, s.x, s.y)
+    for a, b in zip((whole.values, *whole.differences), (parts.values, *parts.differences), strict=True):
+        assert_close(a, b)
 
 
 @pytest.mark.parametrize("backend", KERNELS)

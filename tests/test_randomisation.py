@@ -159,7 +159,7 @@ def test_the_cascade_begins_at_the_highest_layer_that_is_read():
 
 
 def window(score, x, y):
-    return occlusion(score, x, y, (1, 1), (1, 1))
+    return occlusion(score, x, y, score.shape, (1, 1), (1, 1), score.overlaid)
 
 
 def bright(score, x, y):

@@ -130,7 +130,7 @@ def test_a_row_for_each_method_and_share_a_training_for_each_seed_too(monkeypatc
 
 
 def occlusion_of_pixels(score, x, y):
-    return occlusion(score, x, y, (1, 1), (1, 1))
+    return occlusion(score, x, y, score.shape, (1, 1), (1, 1), score.overlaid)
 
 
 def test_maps_explain_what_the_net_predicts_in_training_and_test_images():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from strategies import vectors
 
-from ffnp.saliency.rows import Row, interval, row, table
+from ffnp.saliency.rows import Row, beats, interval, row, table
 
 
 @given(vectors)
@@ -68,20 +68,40 @@ def test_the_mean_of_single_precision_is_computed_in_double():
     assert interval(values) == interval(values.astype(float))
 
 
-def test_a_table_has_a_line_for_each_method_and_a_column_for_each_measure():
+def test_a_table_has_for_each_net_a_line_for_each_method_and_a_column_for_each_measure():
     rows = [Row(net, method, metric, 0.5, 0.25, 0.75, better)
-            for metric, better in (("area", "lower"), ("corr", "higher")) for net in ("ff", "bp") for method in ("ig", "grad")]
-    cells = "0.500 [0.250, 0.750]  0.500 [0.250, 0.750]"
-    assert table(rows).splitlines() == [
-        "net  method  area (lower)          corr (higher)",
-        f"ff   ig      {cells}", f"ff   grad    {cells}", f"bp   ig      {cells}", f"bp   grad    {cells}",
-    ]
+            for metric, better in (("area (zero)", "lower"), ("corr", "higher")) for net in "ab" for method in ("ig", "grad")]
+    below = ["      (zero)", "      lower   higher", "ig    0.500   0.500", "grad  0.500   0.500"]
+    assert table(rows).splitlines() == ["a     area    corr", *below, "", "b     area    corr", *below]
 
 
 def test_a_measure_that_a_method_lacks_is_left_empty():
     rows = [Row("ff", "ig", "area", 1, 1, 1, "lower"), Row("ff", "grad", "corr", 1, 1, 1, "higher")]
-    assert table(rows).splitlines() == [
-        "net  method  area (lower)          corr (higher)",
-        "ff   ig      1.000 [1.000, 1.000]",
-        "ff   grad                          1.000 [1.000, 1.000]",
-    ]
+    assert table(rows).splitlines()[-2:] == ["ig    1.000", "grad         1.000"]
+
+
+def test_a_net_has_no_column_for_a_measure_of_another():
+    rows = [Row("ff", "ig", "area", 1, 1, 1, "lower"), Row("bp", "ig", "corr", 1, 1, 1, "higher")]
+    assert ["area" in part for part in table(rows).split("\n\n")] == [True, False]
+
+
+CONTROL = Row("ff", "random", "area", 0.5, 0.4, 0.6, "lower")
+
+
+@pytest.mark.parametrize("low, high, better, beaten", [
+    (0.1, 0.3, "lower", True), (0.1, 0.45, "lower", False), (0.7, 0.9, "lower", False),
+    (0.7, 0.9, "higher", True), (0.55, 0.9, "higher", False), (0.1, 0.3, "higher", False), (np.nan, np.nan, "lower", False),
+])
+def test_a_method_beats_controls_if_its_interval_lies_beyond_theirs(low, high, better, beaten):
+    own = Row("ff", "ig", "area", 0.2, low, high, better)
+    assert beats(own, [CONTROL]) == beaten
+    assert not beats(own, [CONTROL, own]) and not beats(own, [])
+
+
+def test_what_beats_the_controls_of_its_net_and_measure_has_a_star():
+    rows = [Row("ff", "ig", "area", 0.2, 0.1, 0.3, "lower"), CONTROL, Row("bp", "ig", "area", 0.2, 0.1, 0.3, "lower"),
+            Row("bp", "random", "area", 0.1, 0.1, 0.1, "lower"), Row("ff", "ig", "corr", 0.2, 0.1, 0.3, "lower")]
+    ff, bp, meaning = table(rows, ["random"]).split("\n\n")
+    assert ff.splitlines()[-2:] == ["ig      0.200*  0.200", "random  0.500"] and "*" not in bp
+    assert meaning == "* better than random: 95 % intervals apart"
+    assert "*" not in table(rows)

@@ -126,7 +126,9 @@ def test_figures_show_the_first_image_of_each_class(runs, tmp_path, monkeypatch)
     first = [list(data.y_test).index(c) for c in range(10) if c in data.y_test[:40]]
     np.testing.assert_array_equal(images.reshape(-1, 64), data.x_test[first])
     np.testing.assert_array_equal(maps["grad"], kept[first])
-    assert labels == [data.classes[c] for c in data.y_test[first]] and title.startswith("bp on digits")
+    taken = load_run(runs / "bp").predict(data.x_test[first])
+    assert labels == [f"{y}" if y == p else f"{y}\nread as\n{p}" for y, p in zip(data.y_test[first], taken, strict=True)]
+    assert title.startswith("bp on digits")
     for words in ("preset bp-small with layers 64-9-7-10, 2 epochs on digits, seed 0", "the first 40 test images of digits",
                   "right by softmax", "grad: gradient of the label's score"):
         assert words in says
@@ -143,12 +145,15 @@ def test_several_nets_lie_side_by_side(runs, tmp_path, capsys):
 
 def test_pepita_has_a_figure_of_its_own(runs, tmp_path):
     assert saliency(runs / "pepita", "--images", 12, "--method", "pepita", "--out", "here") == 0
-    assert set(files(tmp_path / "here")) == {"pepita-maps.png", "pepita-pepita.png", "saliency.npz"}
+    assert set(files(tmp_path / "here")) == {"pepita-maps.png", "pepita-perturbation.png", "saliency.npz"}
 
 
-def test_more_images_than_there_are_is_all_of_them(runs, tmp_path):
+def test_more_images_than_there_are_is_all_of_them(runs, tmp_path, monkeypatch):
+    words = []
+    monkeypatch.setattr(report.pictures, "maps_figure", lambda *a: words.append(a[-1]) or Figure())
     assert saliency(runs / "bp", "--images", 10**9, "--method", "grad", "--out", "here") == 0
     assert arrays(tmp_path / "here")["bp/grad"].shape == (355, 8, 8)
+    assert "The images: all 355 test images of digits." in words[0]
 
 
 def test_a_preset_is_trained_first_and_kept(tmp_path, monkeypatch, capsys):
@@ -176,6 +181,13 @@ def test_a_line_of_pixels_is_an_image_as_well(tmp_path, monkeypatch):
     assert np.isnan(found["run/occlusion"][:, 0, :4]).all() and not np.isnan(found["run/occlusion"][:, 0, 4:]).any()
 
 
+def test_long_methods_show_a_bar_on_a_terminal(runs, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert saliency(runs / "ff", "--images", 12) == 0
+    bars = re.findall(r"(ff: \w+): +0%", capsys.readouterr().err)
+    assert sorted(bars) == ["ff: ads", "ff: ig", "ff: occlusion", "ff: smooth"]
+
+
 # ----- measures -----
 
 
@@ -190,7 +202,10 @@ def test_metrics_measure_every_method_beside_the_controls(runs, tmp_path, capsys
     assert kept["settings"] == json.loads(str(arrays(tmp_path / "here")["settings"]))
     assert {"ff-curves.png", "bp-curves.png", "faithfulness.png", "randomisation.png"} < set(files(tmp_path / "here"))
     out = capsys.readouterr().out
-    assert out.count("\nnet  method") == 2 and "deletion (zero) (lower)" in out and "MPRT, top 1 (lower)" in out
+    _, ff, bp, meaning, randomised, _ = out.split("\n\n")
+    assert re.match(r"ff +deletion +deletion ", ff) and re.match(r"bp +deletion ", bp)
+    assert meaning.startswith("* better than random, intensity")
+    assert [line.split(" ")[0] for line in randomised.splitlines()] == ["ff", "", "", "ads", "grad"]
 
 
 def test_retraining_says_how_often_before_it_starts(runs, tmp_path, monkeypatch, capsys):
@@ -232,7 +247,8 @@ WRONG = {  # what is wrong, and how the sentence says it
     "bp --read-out ZEBRA": "the read-out of bp must be one of softmax, not 'ZEBRA'",
     "ff bp --read-out goodness": "the read-out of bp must be one of softmax, not 'goodness'",
     "ff-small --read-out ZEBRA": "the read-out of ff-small must be one of goodness, softmax, not 'ZEBRA'",
-    "ZEBRA": "ZEBRA is neither a folder with a run nor a preset",
+    "ff-small --method pepita": "cannot be served (ff-small: its rule",
+    "ZEBRA": "'ZEBRA' is neither a folder with a run nor a preset",
     ".": "there is no run in .",
     "damaged": "model.npz is damaged or not a run",
     "ff/model.npz": "there is no run in",
@@ -246,7 +262,7 @@ WRONG = {  # what is wrong, and how the sentence says it
     "bp ff/../bp": "not bp, ff/../bp",
     "bp --out ff/model.npz": "ff/model.npz",
     "bp --out ff/model.npz/below": "ff/model.npz/below",
-    "bp --threads 0": "not 0",
+    "bp --threads 0": "threads must be at least 1, not 0",
     "bp --seed -1": "seed must be at least 0, not -1",
     "bp-small --seed -1": "not -1",
     "": "RUN",
@@ -263,8 +279,15 @@ def test_what_is_wrong_is_named_in_one_sentence(arguments, words, runs, monkeypa
     *usage, sentence = err.splitlines()
     assert re.match("ffnp( saliency)?: ", sentence) and words in sentence and not out
     assert not usage or usage[0].startswith("usage: ffnp") and all(line.startswith(" ") for line in usage[1:])
-    assert not list(runs.rglob("*.png"))
+    assert not list(runs.rglob("*.png")) and not (runs / "ffnp-out").exists()
     assert {path.name: files(path) for path in runs.iterdir() if path.name in before} == before
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_any_work(runs, monkeypatch, capsys):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr(command, "look", never)
+    assert saliency(runs / "bp", "--out", "here") == 2
+    assert capsys.readouterr().err == "ffnp: here cannot be a folder for pictures (nothing can be written there)\n"
 
 
 def test_all_leaves_out_silently_what_a_net_cannot_serve(runs, tmp_path):

@@ -1,5 +1,6 @@
 """The closed-form gradient against central differences and its own identities; SmoothGrad and integrated gradients."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import assume, given, settings
 from networks import activities, assert_close, normalised
 from scenes import scene, with_inputs
 from scipy.stats import norm as gauss
-from strategies import backprops, forward_forwards, mono_forwards, no_input_norm, pepitas, scenes, seeds, unsupervised
+from strategies import backprops, forward_forwards, mono_forwards, pepitas, seeds, unsupervised
+from views import no_input_norm, scenes
 
 from ffnp.errors import UserError
 from ffnp.rules import PEPITA, Backprop, ForwardForward
@@ -199,6 +201,19 @@ def test_smoothing_is_the_same_for_the_same_seed_only():
     assert (same != other).any()
 
 
+def test_more_samples_take_no_more_memory():
+    """All samples at once would take 40 times as much as the one that is summed up at a time."""
+    s = scene(Backprop(), (20, 20), (9,), rows=400)
+    smooth_grad(s.score, s.x, s.weights, samples=1)  # what is imported and compiled on first use
+    peaks = []
+    for samples in (2, 80):
+        tracemalloc.start()
+        smooth_grad(s.score, s.x, s.weights, samples)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
 # ----- integrated gradients -----
 
 
@@ -232,6 +247,15 @@ def test_of_a_smooth_score_the_default_steps_leave_no_gap(s):
     """Gauss and Legendre's points converge as fast as the score is smooth."""
     _, gap = integrated_gradients(s.score, s.x, s.weights)
     assert (np.abs(gap) < 1e-9).all()
+
+
+@few
+@given(s=scenes(direction_only, hidden=WIDE, standardise=None))
+def test_from_black_the_gap_of_a_net_that_sees_directions_only_is_all_of_the_change(s):
+    """The score is flat along the line, and jumps where it begins."""
+    values, gap = integrated_gradients(s.score, s.x, s.weights, steps=4)
+    change = weighed(s.score, s.x, s.weights) - weighed(s.score, np.zeros_like(s.x), s.weights)
+    assert_close(gap, -change, 1e-12 * max(1, np.abs(values).max(), np.abs(change).max()))
 
 
 def test_integrated_gradients_begin_at_black():

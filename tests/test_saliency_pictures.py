@@ -32,7 +32,7 @@ def scene(shape, n=3):
 
 def found(maps, p_values, accuracy=0.5):
     """As much of ADS as a figure reads: of all images, then of each class."""
-    return ADS(accuracy, maps[0], maps[1:], p_values[0], p_values[1:], np.zeros((2, 1)))
+    return ADS(accuracy, maps[0], maps[1:], p_values[0], p_values[1:], np.zeros((2, 1)), np.zeros((len(maps) - 1, 2, 1)))
 
 
 def panels(figure):
@@ -72,7 +72,7 @@ def test_rows_and_columns_are_named():
     columns = np.array(figure.axes[:9]).reshape(3, 3)
     assert [axes.get_title() for axes in columns[0]] == ["image", "grad", "ig"]
     assert [axes.get_ylabel() for axes in columns[:, 0]] == ["zero", "one", "two"]
-    assert figure.axes[-1].get_ylabel() == "value / largest |value| of the map"
+    assert figure.axes[-1].get_ylabel() == "share of the number below the map"
     assert figure.get_suptitle() == "Title"
 
 
@@ -101,7 +101,7 @@ def test_any_values_can_be_drawn(values, below, tmp_path):
 
 @pytest.mark.parametrize("counted, name", [([1, 2, 3], "sum"), ([2, 3], "layers 2 + 3"), ([2], "layer 2")])
 def test_the_last_column_adds_up_the_layers_that_count(counted, name):
-    (images, maps), title = scene((8, 8)), f"{name}, as read"
+    (images, maps), title = scene((8, 8)), f"{name},\nas read"
     layers = np.stack([maps, 2 * maps, -5 * maps])
     shown = panels(layer_maps_figure(images, layers, ["a", "b", "c"], counted, "", ""))
     assert list(shown) == ["image", "layer 1", "layer 2", "layer 3", title]
@@ -113,15 +113,16 @@ def test_the_last_column_adds_up_the_layers_that_count(counted, name):
 
 
 @each_shape
-def test_classes_are_in_percentage_points_on_one_scale(shape, tmp_path):
+def test_classes_are_in_percentage_points_each_on_its_own_scale(shape, tmp_path):
     _, maps = scene(shape, 4)
     figure = class_maps_figure(found(maps, np.zeros_like(maps)), ["x", "y", "z"], "Title", "Says.")
     shown = panels(figure.subfigs[0])
     assert list(shown) == ["all", "x", "y", "z"]
     for axes, values in zip(shown.values(), maps, strict=True):
-        np.testing.assert_allclose(map_of(axes).get_array().filled(np.nan), 100 * values)
-        assert map_of(axes).get_clim() == (-100 * np.nanmax(np.abs(maps)), 100 * np.nanmax(np.abs(maps)))
-    assert figure.subfigs[0].axes[-1].get_ylabel() == "accuracy lost\n(percentage points)"
+        most = np.nanmax(np.abs(values))
+        np.testing.assert_allclose(map_of(axes).get_array().filled(np.nan), values / most)
+        assert map_of(axes).get_clim() == (-1, 1)
+        assert float(axes.get_xlabel()) == pytest.approx(100 * most, rel=0.05)
     figure.savefig(tmp_path / "figure.png")  # without a warning
 
 
@@ -140,14 +141,18 @@ def test_a_class_without_images_has_no_colours(tmp_path):
     assert map_of(panels(figure.subfigs[0])["x"]).get_array().mask.all()
 
 
-def test_nets_lie_side_by_side_on_one_scale_with_their_accuracy(tmp_path):
+def test_nets_lie_side_by_side_with_their_accuracy_on_one_scale_for_each_class(tmp_path):
     _, maps = scene((4, 3), 4)
-    nets = {"ff": found(maps, np.ones_like(maps), 0.981), "bp": found(3 * maps, np.ones_like(maps), 0.5)}
+    weaker = maps * np.array([0.1, 0.2, 0.5, 3])[:, None, None]  # but stronger for the last class
+    nets = {"ff": found(maps, np.ones_like(maps), 0.981), "bp": found(weaker, np.ones_like(maps), 0.5)}
     figure = side_by_side(nets, ["x", "y", "z"], "Title", "Says.")
     titles = ["ff: 98.1% of the images right", "bp: 50.0% of the images right"]
     assert [block.get_suptitle() for block in figure.subfigs] == titles
-    limits = {map_of(axes).get_clim() for block in figure.subfigs for axes in panels(block).values()}
-    assert limits == {(-300 * np.nanmax(np.abs(maps)), 300 * np.nanmax(np.abs(maps)))}
+    most = np.nanmax(np.abs(maps), axis=(1, 2)) * [1, 1, 1, 3]
+    for block, values in zip(figure.subfigs, (maps, weaker), strict=True):
+        for axes, one, end in zip(panels(block).values(), values, most, strict=True):
+            np.testing.assert_allclose(map_of(axes).get_array().filled(np.nan), one / end)
+            assert float(axes.get_xlabel()) == pytest.approx(100 * end, rel=0.05)
     figure.savefig(tmp_path / "figure.png")  # without a warning
 
 
@@ -168,7 +173,7 @@ def test_a_curve_is_the_mean_over_the_images(tmp_path):
     shown = panels(figure)
     assert list(shown) == ["deletion", "insertion"]
     np.testing.assert_allclose(shown["deletion"].lines[0].get_xydata(), [[0, 0.75], [50, 0.25], [100, 0]])
-    assert shown["deletion"].get_ylabel() == "probability of the class"
+    assert shown["deletion"].get_ylabel() == "probability of the true class"
     assert shown["insertion"].get_xlabel() == "pixels changed (%)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["grad", "random"]
     figure.savefig(tmp_path / "figure.png")  # without a warning
@@ -194,10 +199,25 @@ def test_rows_have_a_mark_and_an_interval_in_the_panel_of_their_metric(tmp_path)
     shown = panels(figure)
     assert list(shown) == ["deletion\n(lower is better)", "mu\n(higher is better)"]
     interval, mark, *others = (line.get_xydata().tolist() for line in shown["deletion\n(lower is better)"].lines)
-    assert (interval, mark, len(others)) == ([[0.4, 0], [0.7, 0]], [[0.5, 0]], 2)
+    assert (interval, mark, len(others)) == ([[0.4, 0], [0.7, 0]], [[0.5, 0]], 3)
     assert len(shown["mu\n(higher is better)"].lines) == 2
     assert not figure.legends
     figure.savefig(tmp_path / "figure.png")  # without a warning
+
+
+@pytest.mark.parametrize("better, best", [("lower", [0.25, 0.1]), ("higher", [0.75, 0.2])])
+def test_a_dotted_line_is_the_best_control_of_each_net(better, best):
+    values = {("ff", "random"): 0.25, ("ff", "centre"): 0.75, ("bp", "random"): 0.1, ("bp", "centre"): 0.2, ("ff", "ig"): 0.9}
+    given = [Row(net, method, "corr", value, value, value, better) for (net, method), value in values.items()]
+    axes = rows_figure(given, ["random", "centre"], "", "").axes[0]
+    dotted = [curve for curve in axes.lines if curve.get_linestyle() == ":"]
+    assert [curve.get_xdata()[0] for curve in dotted] == best
+    assert dotted[0].get_color() != dotted[1].get_color()
+
+
+def test_measures_stand_in_the_order_of_the_net_that_has_most():
+    given = rows(*(("ff", "ig", f"top {l}", "lower") for l in (1, 3)), *(("bp", "ig", f"top {l}", "lower") for l in (1, 2, 3)))
+    assert [name.split("\n")[0] for name in panels(rows_figure(given, [], "", ""))] == ["top 1", "top 2", "top 3"]
 
 
 def test_controls_stand_last_on_grey():
@@ -231,10 +251,11 @@ def test_pepita_shows_image_perturbation_and_sorted_differences(shape, tmp_path)
     differences = [np.array([[-3.0, 1, 2], [0, 0, 0], [1, 1, 1]]), np.arange(6.0).reshape(3, 2)]
     figure = pepita_figure(images, maps, differences, ["a", "b", "c"], "Title", "Says.")
     image, added, first, second = figure.axes[:4]
-    assert list(panels(figure)) == ["image", "F e", "|h - g|, layer 1", "|h - g|, layer 2"]
+    assert list(panels(figure)) == ["image", "sign F e", "|h - g|, layer 1", "|h - g|, layer 2"]
     np.testing.assert_array_equal(image.images[0].get_array().ravel(), images[0].ravel())
     np.testing.assert_allclose(map_of(added).get_array().filled(np.nan), maps[0] / np.nanmax(np.abs(maps[0])))
-    assert first.lines[0].get_ydata().tolist() == [3, 2, 1] and second.lines[0].get_ydata().tolist() == [1, 0]
+    assert first.lines[0].get_ydata().tolist() == [1, 2 / 3, 1 / 3] and second.lines[0].get_ydata().tolist() == [1, 0]
+    assert (first.get_xlabel(), second.get_xlabel()) == ("3", "1")
     figure.savefig(tmp_path / "figure.png")  # without a warning
 
 
@@ -244,9 +265,10 @@ def test_pepita_shows_image_perturbation_and_sorted_differences(shape, tmp_path)
 def test_the_caption_says_what_the_caller_knows_and_how_to_read_the_figure():
     images, maps = scene((8, 8))
     said = caption(maps_figure(images, {"grad": maps}, ["a", "b", "c"], "", "Two hundred images of digits."))
-    assert said.startswith("Two hundred images of digits. Orange pixels speak for the class, purple ones against it")
+    assert said.startswith("Two hundred images of digits. Orange: above zero, the pixel speaks for the class; purple: below")
     assert "scaled by its own largest |value|" in said and "a label is written over them" in said
     said = caption(class_maps_figure(found(maps, np.ones_like(maps)), ["x", "y"], "", "Says."))
+    assert "no value" not in caption(maps_figure(images, {"grad": np.ones_like(maps)}, ["a", "b", "c"], "", ""))
     assert "percentage points of accuracy" in said and "p >= 0.05, McNemar's exact test" in said
 
 

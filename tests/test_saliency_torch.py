@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from strategies import scenes, views
+from views import scenes, views
 
 from ffnp.rules import ForwardForward, MonoForward
 from ffnp.rules.classifier import Classifier
@@ -163,5 +163,5 @@ def test_occlusion_is_captums(view):
     theirs = captum.attr.Occlusion(margin).attribute(
         images, (*window, channels), strides=(*stride, channels), baselines=base)[..., 0]
     under = as_maps(np.zeros_like(s.x), s.score.shape, s.score.overlaid)  # NaN where a label is written
-    found, size = occlusion(s.score, s.x, s.y, window, stride, to), np.abs(s.score(s.x)).max()
+    found, size = occlusion(s.score, s.x, s.y, s.score.shape, window, stride, s.score.overlaid, to), np.abs(s.score(s.x)).max()
     assert_close(found, theirs + torch.tensor(under), twin, size, EPS32)

@@ -1,5 +1,6 @@
 """The command `ffnp saliency`: runs in, pictures, arrays and a table of faithfulness out."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -7,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ..backend import limit_threads
 from ..data import Dataset, load
 from ..errors import UserError
 from ..presets import PRESETS, preset
+from ..rules import Rule
 from ..rules.rule import at_least, one_of
 from ..run import Run, load_run
 from ..training import train
@@ -29,6 +30,7 @@ from .rows import Row
 from .scorer import Scorer, picture, right
 
 YARDSTICKS = ("random", "blurred random")  # controls that ROAR trains for as well
+LONG = ("smooth", "occlusion")  # methods that have a bar
 SHOWN = 10  # rows of a figure, at most
 
 
@@ -58,8 +60,10 @@ def saliency(options: Options) -> None:
     """
     given = asked_for(options)
     seen = sight(load(common_data(given, options.data)), options)
+    can_see(given, seen.data)
+    methods = served({called(named): reads(named, run, options.read_out) for named, run in given.items()}, options, seen)
+    make(options.out)
     scorers = {name: Scorer(run, options.read_out) for name, run in trained(given, seen.data, options).items()}
-    methods = served(scorers, options.methods, seen)
     with limit_threads(options.threads):
         nets = {name: look(name, score, methods[name], seen, options) for name, score in scorers.items()}
         for name, net in nets.items():
@@ -69,7 +73,7 @@ def saliency(options: Options) -> None:
         write_arrays(nets, seen, settings, options.out / "saliency.npz")
         kinds = measured(nets, seen, options)
     if kinds:
-        write_rows(kinds, settings, options.out)
+        write_rows(kinds, nets, seen, settings, options.out)
 
 
 # ----- what the user asked for -----
@@ -79,33 +83,36 @@ def asked_for(options: Options) -> dict[str, Run | None]:
     """Each RUN: what a folder keeps, or None for a preset. Raises UserError for a choice that is wrong by itself."""
     at_least(1, images=options.images)
     at_least(0, seed=options.seed)
+    at_least(1, threads=1 if options.threads is None else options.threads)
     for name in options.methods:
         one_of("method", name, ["all", *METHODS])
     given = {named: kept(named) for named in options.runs}
     if len({called(named) for named in options.runs}) < len(options.runs):
         raise UserError(f"runs need different names to be told apart, not {', '.join(options.runs)}")
     for named, run in given.items():
-        own = list((run.preset if run else preset(named)).rule.read_outs())
-        one_of(f"the read-out of {named}", options.read_out or own[0], own)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f"{options.out} cannot be a folder for pictures ({problem.strerror})") from problem
+        rule, read_out = reads(named, run, options.read_out)
+        one_of(f"the read-out of {named}", read_out, list(rule.read_outs()))
     return given
 
 
 def kept(named: str) -> Run | None:
     """The run in that folder; None for the name of a preset."""
-    if (Path(named) / "model.npz").exists() or (Path(named).exists() and named not in PRESETS):
+    if named and ((Path(named) / "model.npz").exists() or (Path(named).exists() and named not in PRESETS)):
         return load_run(named)
     if named not in PRESETS:
-        raise UserError(f"{named} is neither a folder with a run nor a preset; see `ffnp presets`")
+        raise UserError(f"{named!r} is neither a folder with a run nor a preset; see `ffnp presets`")
     return None
 
 
 def called(named: str) -> str:
     """The name of a net: that of its preset, or of its folder."""
     return Path(named).resolve().name
+
+
+def reads(named: str, run: Run | None, read_out: str) -> tuple[Rule, str]:
+    """The rule of a net, and its read-out: the main one unless it is given."""
+    rule = (run.preset if run else preset(named)).rule
+    return rule, read_out or next(iter(rule.read_outs()))
 
 
 def common_data(given: Mapping[str, Run | None], data: str | None) -> str:
@@ -128,30 +135,42 @@ def sight(data: Dataset, options: Options) -> Sight:
     return Sight(data, x, y, few[:SHOWN], window, stride)
 
 
-def trained(given: Mapping[str, Run | None], data: Dataset, options: Options) -> dict[str, Run]:
-    """The runs by name; presets are trained now, each in a folder of its name below --out, where the next call finds it.
+def make(out: Path) -> None:
+    """The folder for what is found. Raises UserError for one that cannot be."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"{out} cannot be a folder for pictures ({problem.strerror})") from problem
+    if not os.access(out, os.W_OK):
+        raise UserError(f"{out} cannot be a folder for pictures (nothing can be written there)")
 
-    Raises UserError for a run that learned other classes than the data have, or images of another shape.
-    """
-    for named, run in given.items():
-        if run and (tuple(run.history["shape"]), run.history["sizes"][-1]) != (data.shape, len(data.classes)):
-            raise UserError(f"{named} learned {run.history['sizes'][-1]} classes of images of {size(run.history['shape'])}; "
-                            f"{data.name} has {len(data.classes)} of {size(data.shape)}")
+
+def trained(given: Mapping[str, Run | None], data: Dataset, options: Options) -> dict[str, Run]:
+    """The runs by name; presets are trained now, each in a folder of its name below --out, where the next call finds it."""
     return {called(named): run or train(named, data, seed=options.seed, threads=options.threads, out=options.out / named,
                                         resume=True, progress=named) for named, run in given.items()}
 
 
-def served(scorers: Mapping[str, Scorer], names: Sequence[str], seen: Sight) -> dict[str, dict[str, Saliency]]:
-    """For each net the methods by name that it can serve. Raises UserError for a method that was named and none can."""
-    chosen = {name: METHODS[name] for name in METHODS if name in names or "all" in (names or ["all"])}
+def can_see(given: Mapping[str, Run | None], data: Dataset) -> None:
+    """Raises UserError for a run that learned other classes than the data have, or images of another shape."""
+    for named, run in given.items():
+        if run and (tuple(run.history["shape"]), run.history["sizes"][-1]) != (data.shape, len(data.classes)):
+            raise UserError(f"{named} learned {run.history['sizes'][-1]} classes of images of {size(run.history['shape'])}; "
+                            f"{data.name} has {len(data.classes)} of {size(data.shape)}")
+
+
+def served(nets: Mapping[str, tuple[Rule, str]], options: Options, seen: Sight) -> dict[str, dict[str, Saliency]]:
+    """For each net, by its rule and read-out, the methods that it can serve. Raises UserError for one named that none can."""
+    names = options.methods or ["all"]
+    chosen = {name: METHODS[name] for name in METHODS if name in names or "all" in names}
     for name, method in chosen.items():
-        lacking = {net: method.lacks(score) for net, score in scorers.items()}
+        lacking = {net: method.lacks(*by) for net, by in nets.items()}
         if name in names and all(lacking.values()):
             told = "; ".join(f"{net}: {why}" for net, why in lacking.items())
             raise UserError(f"the method {name} cannot be served ({told})")
     covering = {"window": seen.window, "stride": seen.stride}
     return {net: {name: partial(method.maps, **covering) if name in WINDOWED else method.maps
-                  for name, method in chosen.items() if not method.lacks(score)} for net, score in scorers.items()}
+                  for name, method in chosen.items() if not method.lacks(*by)} for net, by in nets.items()}
 
 
 # ----- maps and measures -----
@@ -162,14 +181,15 @@ def look(name: str, score: Scorer, methods: dict[str, Saliency], seen: Sight, op
     x, y, maps, found, gap = seen.x, seen.y, dict[str, np.ndarray](), None, None
     if "ads" in methods or options.per_class or len(options.runs) > 1:
         found = ads(score, x, y, score.shape, score.net.classes, seen.window, seen.stride, score.overlaid, f"{name}: ads")
-    for method in tqdm(methods, desc=f"{name}: maps", unit="method", leave=False, disable=None):
+    for method, make_maps in methods.items():
+        words = f"{name}: {method}"
         if method == "ads" and found:
             maps[method] = found.class_maps[y]
         elif method == "ig":
-            values, gap = integrated_gradients(score, x, against_all(score, y))
+            values, gap = integrated_gradients(score, x, against_all(score, y), progress=words)
             maps[method] = shown(score, values)
         else:
-            maps[method] = methods[method](score, x, y)
+            maps[method] = make_maps(score, x, y, **{"progress": words} if method in LONG else {})
     return Found(score, float(right(score(x), y).mean()), methods, maps, found, gap)
 
 

@@ -100,10 +100,10 @@ def mu_fidelity(
     free = ~np.isnan(values).reshape(-1, *values.shape[-2:]).any(axis=0)
     # All sets of an image are of one size, so a constant less changes no correlation; a constant map becomes exactly 0.
     values -= values.max(axis=-1, where=free, initial=-np.inf, keepdims=True)
-    before, sums, drops = against_all(score, x, y), [], []
+    before, sums, drops = advantage(score, x, y), [], []
     for _ in range(subsets):
         S = drawn(free, share, rng)
-        drops.append(before - against_all(score, np.where(np.repeat(S, channels, axis=1), to, x), y))
+        drops.append(before - advantage(score, np.where(np.repeat(S, channels, axis=1), to, x), y))
         sums.append(values.sum(axis=-1, where=S))
     return pearson(np.stack(sums, axis=-1), np.stack(drops, axis=-1))
 
@@ -115,7 +115,7 @@ def drawn(free: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarra
     return free & (noise <= np.take_along_axis(np.sort(noise, axis=1), size[:, None] - 1, axis=1))
 
 
-def against_all(score: Score, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def advantage(score: Score, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """v = s_y - mean_c s_c, (n,)."""
     s = score(x).astype(float)
     return (one_against_all(s, y) * s).sum(axis=1)
@@ -177,7 +177,8 @@ def faithfulness(
     """Every measure of every method, and of all controls, on images x (n, I) in [0, 1] with labels y (n,).
 
     `methods`: for each net, by its name in `scorers`, the methods that it serves. `progress`: the words before a bar on stderr.
-    It takes n (steps + 1) forward passes for each curve, at most, and n subsets for mu-fidelity with each baseline.
+    It takes n (steps + 1) forward passes for each curve, at most, and n subsets for mu-fidelity with each baseline. A net of
+    another kind can stand for a `Scorer` if it has `shape` and `overlaid` beside its scores, and its methods ask no more.
     """
     methods = {net: {**methods[net], **CONTROLS} for net in scorers}
     total, found = sum(map(len, methods.values())) * (len(WAYS) + len(BASELINES)), Faithfulness([], {})

@@ -69,13 +69,15 @@ class Product:
         self.x, self.to = score.prepared(x).copy(), score.prepared(to).copy()
         self.x[:, : score.overlaid] = self.to[:, : score.overlaid] = 0  # a label will stand there
         self.W = score.net.layers[0].W[: x.shape[1]]  # without the rows of an appended label
-        self.z = self.k.dense(self.k.put(self.x), self.W, None, "linear")
+        self.there = self.k.put(self.x), self.k.put(self.to)
+        self.z = self.k.dense(self.there[0], self.W, None, "linear")
 
     def scores(self, rows: np.ndarray, S: np.ndarray) -> np.ndarray:
         """The scores (rows, C) of some images with the columns S replaced."""
-        x, to = self.x[rows], self.to[rows]
-        z = self.k.patch(self.k.take(self.z, rows), self.k.put(x), self.k.put(to), self.W, S)
-        x[:, S] = to[:, S]
+        z, before, after = (self.k.take(a, rows) for a in (self.z, *self.there))
+        z = self.k.patch(z, before, after, self.W, S)
+        x = self.x[rows]
+        x[:, S] = self.to[rows][:, S]
         lit = x.any(axis=1)
         if not lit.all():  # nothing is left: z is 0, not what rounding left of it, which a norm would blow up
             zero = self.k.put(np.zeros((1, z.shape[1]), z.dtype))

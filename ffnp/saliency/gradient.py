@@ -7,16 +7,19 @@
                   for a backprop net its own backward pass
     SmoothGrad    the mean gradient at x + noise (Smilkov et al. 2017, arXiv:1706.03825)
     IG            (x - x0) * integral of dS/dx along the line from x0 to x (Sundararajan et al. 2017, arXiv:1703.01365). All
-                  inputs together have S(x) - S(x0); how far a sum of `steps` points is from that is the completeness gap
+                  inputs together have S(x) - S(x0); how far a sum of `steps` points is from that is the completeness gap.
+                  Of a net that sees only the direction of an image (unsupervised Forward-Forward, PEPITA with a norm and no
+                  biases) S jumps at a black x0 and is flat beyond: the gap is all of the change
 
 S = sum_c weights_c s_c, a class against the mean of all, say (`scorer.one_against_all`). All of it is NumPy on the host.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
 from ..backend import load_backend
 from ..diagnostics import through_norm
@@ -28,6 +31,8 @@ from ..rules.contrast import Contrast
 from ..rules.rule import CHUNK
 from ..run import each_array
 from .scorer import Scorer
+
+T = TypeVar("T")
 
 
 class Pass(NamedTuple):
@@ -107,21 +112,34 @@ def goodness_gradients(score: Scorer, x: np.ndarray, weights: np.ndarray) -> np.
 
 
 def smooth_grad(
-    score: Scorer, x: np.ndarray, weights: np.ndarray, samples: int = 25, sigma: float = 0.15, seed: int = 0
+    score: Scorer, x: np.ndarray, weights: np.ndarray, samples: int = 25, sigma: float = 0.15, seed: int = 0,
+    progress: str | None = None,
 ) -> np.ndarray:
-    """The mean gradient at `samples` images x + normal noise of deviation sigma, in units of x.  -> (n, I)."""
+    """The mean gradient at `samples` images x + normal noise of deviation sigma, in units of x.  -> (n, I).
+
+    `progress`: the words before a bar on stderr.
+    """
     rng = np.random.default_rng(seed)
     noisy = (x + (sigma * rng.standard_normal(x.shape)).astype(x.dtype) for _ in range(samples))
-    return np.sum([gradient(score, each, weights) for each in noisy], axis=0) / samples
+    return np.asarray(sum(gradient(score, each, weights) for each in bar(noisy, samples, progress))) / samples
 
 
 def integrated_gradients(
-    score: Scorer, x: np.ndarray, weights: np.ndarray, to: np.ndarray | None = None, steps: int = 32
+    score: Scorer, x: np.ndarray, weights: np.ndarray, to: np.ndarray | None = None, steps: int = 32,
+    progress: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """IG from the baseline `to` (zeros) to x, by Gauss and Legendre's points; and the completeness gap.  -> (n, I), (n,)."""
+    """IG from the baseline `to` (zeros) to x, by Gauss and Legendre's points; and the completeness gap.  -> (n, I), (n,).
+
+    `progress`: the words before a bar on stderr.
+    """
     to = np.zeros_like(x) if to is None else to
     points, shares = np.polynomial.legendre.leggauss(steps)  # on (-1, 1)
     along = zip(((points + 1) / 2).tolist(), (shares / 2).tolist(), strict=True)
-    values = (x - to) * sum(share * gradient(score, to + t * (x - to), weights) for t, share in along)
+    values = (x - to) * sum(share * gradient(score, to + t * (x - to), weights) for t, share in bar(along, steps, progress))
     change = (weights * (score(x) - score(to))).sum(axis=1)
     return values, values.sum(axis=1) - change
+
+
+def bar(points: Iterable[T], total: int, words: str | None) -> Iterable[T]:
+    """The points, with a bar of how many of them are done."""
+    return tqdm(points, desc=words, total=total, unit="gradient", leave=False, disable=True if words is None else None)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rules import PEPITA, ForwardForward
+from ..rules import PEPITA, ForwardForward, Rule
 from .gradient import gradient, integrated_gradients, smooth_grad
 from .occlusion import ads, occlusion
 from .perturbation import perturbation
@@ -16,34 +16,39 @@ Saliency = Callable[[Scorer, np.ndarray, np.ndarray], np.ndarray]  # (scorer, x 
 
 
 class Method(NamedTuple):
-    """`maps` of images; `lacks`: why a net cannot serve it, "" if it can; `says`: what was done, for a caption."""
+    """`maps` of images; `lacks`: why a net of this rule, by this read-out, cannot serve it, "" if it can; `says`: what was
+    done, for a caption."""
 
     maps: Callable[..., np.ndarray]
-    lacks: Callable[[Scorer], str]
+    lacks: Callable[[Rule, str], str]
     says: str
 
 
-def any_net(score: Scorer) -> str:
+def any_net(rule: Rule, read_out: str) -> str:
     return ""
 
 
-def has_goodness(score: Scorer) -> str:
-    return "" if isinstance(score.rule, ForwardForward) else "no layer of it has a goodness for each label"
+def has_goodness(rule: Rule, read_out: str) -> str:
+    return "" if isinstance(rule, ForwardForward) else "no layer of it has a goodness for each label"
 
 
-def has_no_goodness(score: Scorer) -> str:
-    by_goodness = isinstance(score.rule, ForwardForward) and score.read_out == "goodness"
+def has_no_goodness(rule: Rule, read_out: str) -> str:
+    by_goodness = isinstance(rule, ForwardForward) and read_out == "goodness"
     return "of goodness, that is the method goodness" if by_goodness else ""
 
 
-def has_perturbation(score: Scorer) -> str:
-    return "" if isinstance(score.rule, PEPITA) else "its rule does not add the error to the image, as PEPITA does"
+def has_perturbation(rule: Rule, read_out: str) -> str:
+    return "" if isinstance(rule, PEPITA) else "its rule does not add the error to the image, as PEPITA does"
 
 
 def in_class(score: Scorer, x: np.ndarray, y: np.ndarray, **options: Any) -> np.ndarray:
     """For each image the ADS map of its class, over these images."""
     found = ads(score, x, y, score.shape, score.net.classes, overlaid=score.overlaid, **options)
     return found.class_maps[y]
+
+
+def margin_lost(score: Scorer, x: np.ndarray, y: np.ndarray, **options: Any) -> np.ndarray:
+    return occlusion(score, x, y, score.shape, overlaid=score.overlaid, **options)
 
 
 def plain_gradient(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -58,8 +63,8 @@ def goodness(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return times_input(score if score.read_out == "goodness" else replace(score, read_out="goodness", layers=()), x, y)
 
 
-def smooth(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return shown(score, smooth_grad(score, x, against_all(score, y)))
+def smooth(score: Scorer, x: np.ndarray, y: np.ndarray, **options: Any) -> np.ndarray:
+    return shown(score, smooth_grad(score, x, against_all(score, y), **options))
 
 
 def integrated(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -86,6 +91,6 @@ METHODS: dict[str, Method] = {
     "times-input": Method(times_input, has_no_goodness, "x times the gradient of the label's score less the mean score"),
     "smooth": Method(smooth, any_net, "SmoothGrad: the gradient's mean over 25 noisy images, deviation 0.15"),
     "ig": Method(integrated, any_net, "integrated gradients from a black image, 32 points of the line"),
-    "occlusion": Method(occlusion, any_net, "what the window takes from the margin: the label's score less the best other's"),
+    "occlusion": Method(margin_lost, any_net, "what the window takes from the margin: the label's score less the best other's"),
     "pepita": Method(added_error, has_perturbation, "the error PEPITA adds to the image, sign F e"),
 }

@@ -3,10 +3,10 @@
     image     x' = x with the inputs under the window replaced by those of `to` (zeros)
     per image D_w = v(x) - v(x'),  v the margin s_y - max_c s_c
     ADS       D_w = accuracy of the images - accuracy of the covered images, over a set, or over the images of one class:
-              Accuracy Differential Saliency (Bakhshi 2024, arXiv:2409.15365), which does not fix window and stride
+              Accuracy Differential Saliency (Bakhshi 2024, arXiv:2409.15365)
     map       a pixel has the mean D_w of the windows that cover it; NaN if none does, or if a label is written over it
     noise     of n images, b are right only without the window and c only with it: D_w = (b - c) / n. Were the window of no
-              use, b of b + c would be a fair coin's count: the exact test of McNemar 1947
+              use, b of b + c would be a fair coin's count: McNemar's test (1947), in its exact, binomial form
 
 The image is covered before any label is written into it. How this is fast stands in `fast`.
 """
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from .fast import covered
-from .scorer import Score, Scorer, margin, picture, right
+from .scorer import Score, margin, picture, right
 
 Value = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (B, C) scores and (B,) labels -> (B,)
 
@@ -84,18 +84,21 @@ def drops(
 
 
 def occlusion(
-    score: Scorer, x: np.ndarray, y: np.ndarray, window: tuple[int, int] = (5, 5), stride: tuple[int, int] = (2, 2),
-    to: np.ndarray | None = None, progress: str | None = None,
+    score: Score, x: np.ndarray, y: np.ndarray, shape: Sequence[int], window: tuple[int, int] = (5, 5),
+    stride: tuple[int, int] = (2, 2), overlaid: int = 0, to: np.ndarray | None = None, progress: str | None = None,
 ) -> np.ndarray:
-    """Maps (n, height, width) of the drop of each image's margin, by goodness or by logits as the scorer has it."""
-    places = windows(score.shape, window, stride)
+    """Maps (n, height, width) of the drop of each image's margin, by goodness or by logits as the score has it.
+
+    Images x (n, I) are of `shape`; `overlaid`: how many inputs, the first, a label is written over; for `to` see `drops`.
+    """
+    places = windows(shape, window, stride)
     _, dropped = drops(score, x, y, places, margin, to, progress)
-    return blank_labels(places.spread(dropped), score.overlaid, score.shape)
+    return blank_labels(places.spread(dropped), overlaid, shape)
 
 
 class ADS(NamedTuple):
     """Accuracy Differential Saliency: `map` (height, width) of all images and `class_maps` (C, height, width), in shares of 1;
-    the `p_values` of both, from McNemar's counts; and those `counts` of all images (2, windows): b and c."""
+    the `p_values` of both; and McNemar's `counts` that they come from, b and c, (2, windows) and (C, 2, windows)."""
 
     accuracy: float
     map: np.ndarray
@@ -103,6 +106,7 @@ class ADS(NamedTuple):
     p_values: np.ndarray
     class_p_values: np.ndarray
     counts: np.ndarray
+    class_counts: np.ndarray
 
 
 def ads(
@@ -112,22 +116,22 @@ def ads(
     """The maps of images x (n, I) of `shape` with labels y (n,); NaN for a class without images.
 
     `overlaid`: how many inputs, the first, a label is written over. A pixel's p-value is the least of the windows that cover
-    it times their number (Bonferroni); that there are many pixels is left to the reader.
+    it times their number (Bonferroni), NaN if there is none; that there are many pixels is left to the reader.
     """
     places = windows(shape, window, stride)
     before, dropped = drops(score, x, y, places, right, progress=progress)
     groups = [np.ones(len(y), bool), *(y == c for c in range(classes))]
     maps, p_values, counts = zip(*(of_group(dropped[rows], places) for rows in groups), strict=True)
     maps, p_values = (blank_labels(np.array(a), overlaid, shape) for a in (maps, p_values))
-    return ADS(float(before.mean()), maps[0], maps[1:], p_values[0], p_values[1:], counts[0])
+    return ADS(float(before.mean()), maps[0], maps[1:], p_values[0], p_values[1:], counts[0], np.array(counts[1:]))
 
 
 def of_group(dropped: np.ndarray, places: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map, p-values and counts of images whose right answers (n, windows) became wrong, 1, wrong ones right, -1, or stayed."""
     counts = np.array([(dropped == 1).sum(axis=0), (dropped == -1).sum(axis=0)])
     mean = np.full(dropped.shape[1], np.nan) if not len(dropped) else (counts[0] - counts[1]) / len(dropped)
-    p = np.where(places.cover > 0, mcnemar(*counts)[:, None, None], 1.0).min(axis=0) * places.cover.sum(axis=0)
-    return places.spread(mean), np.minimum(p, 1.0), counts
+    p, number = np.where(places.cover > 0, mcnemar(*counts)[:, None, None], 1.0).min(axis=0), places.cover.sum(axis=0)
+    return places.spread(mean), np.where(number > 0, np.minimum(number * p, 1.0), np.nan), counts
 
 
 def mcnemar(b: np.ndarray, c: np.ndarray) -> np.ndarray:

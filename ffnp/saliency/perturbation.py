@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..rules import PEPITA
+from ..rules.rule import CHUNK
 from .scorer import Scorer
 
 
@@ -30,14 +31,21 @@ def perturbation(score: Scorer, x: np.ndarray, y: np.ndarray) -> Perturbation:
 
     Raises UserError for a net of another rule.
     """
-    k, net, rule = score.k, score.net, score.rule
+    rule, (_, std) = score.rule, score.run.preset.standardise or (0.0, 1.0)
     if not isinstance(rule, PEPITA):
         raise UserError(f"{score.run.preset.name} does not perturb its input by its error: only PEPITA does")
-    rows = k.put(score.prepared(x))
+    prepared = score.prepared(x)
+    parts = [passes(score, rule, prepared[i : i + CHUNK], y[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
+    alone, *hidden = map(np.concatenate, zip(*parts, strict=True))
+    return Perturbation(alone.dtype.type(std) * alone, hidden)
+
+
+def passes(score: Scorer, rule: PEPITA, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """sign F e of prepared images, and h_l - g_l of each hidden layer."""
+    k, net, rows = score.k, score.net, score.k.put(x)
     first = rule.forward(k, net, rows)
     e, _ = k.softmax_error(first.logits, k.put(y))
     second = rule.second(k, net, rows, e, keys=[])
-    alone = k.get(rule.modulated(k, net, k.scale(rows, 0.0), e))
-    _, std = score.run.preset.standardise or (0.0, 1.0)
+    alone = rule.modulated(k, net, k.scale(rows, 0.0), e)
     hidden = zip(first.received[1:], second.received[1:], strict=True)
-    return Perturbation(alone.dtype.type(std) * alone, [k.get(k.add(h, g, -1.0)) for h, g in hidden])
+    return [k.get(alone), *(k.get(k.add(h, g, -1.0)) for h, g in hidden)]

@@ -1,9 +1,10 @@
 """Figures of maps and of measures of them. Each function takes plain data and returns a matplotlib Figure with a caption.
 
-Maps are signed: orange speaks for the class, purple against it, white is zero, and hatched pixels have no value (NaN).
+Maps are signed: orange is above zero, for the class, purple below, white is zero, and hatched pixels have no value (NaN).
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,10 @@ ALPHA = 0.25  # of what may be chance
 LEVEL = 0.05  # p-values below it are no chance
 MARKS = "os^Dv"  # of nets in a plot of rows
 CELL = 1.15  # inches across of a panel
-SIGNS = "Orange pixels speak for the class, purple ones against it, white ones do not matter"
-HATCHED = "Hatched pixels have no value: a label is written over them, or no window covers them."
+SIGNS = "Orange: above zero, the pixel speaks for the class; purple: below zero, against it; white: zero."
+HATCHED = "Hatched pixels have no value: a label is written over them, no window covers them, or the class has no image."
 OWN_SCALE = "Each map is scaled by its own largest |value|, the number below it, so colours compare the pixels of one map only."
+SHARE = "share of the number below the map"  # what a colour stands for
 
 
 def maps_figure(images: np.ndarray, maps: Mapping[str, np.ndarray], labels: Sequence[str], title: str, says: str) -> Figure:
@@ -40,9 +42,9 @@ def maps_figure(images: np.ndarray, maps: Mapping[str, np.ndarray], labels: Sequ
     for column, (name, values) in zip(panels.T[1:], maps.items(), strict=True):
         column[0].set_title(name, fontsize=9)
         for axes, one in zip(column, values, strict=True):
-            drawn = draw_scaled(axes, one)
-    figure.colorbar(drawn, ax=panels, label="value / largest |value| of the map", shrink=min(1, 3 / n), aspect=20)
-    finish(figure, title, says, f"{SIGNS}. {OWN_SCALE} {HATCHED}")
+            drawn = draw_scaled(axes, one, greatest(one))
+    figure.colorbar(drawn, ax=panels, label=SHARE, shrink=min(1, 3 / n), aspect=20)
+    finish(figure, title, says, f"{SIGNS} {OWN_SCALE}{hatched(*maps.values())}")
     return figure
 
 
@@ -52,7 +54,7 @@ def layer_maps_figure(
     """As `maps_figure`: maps (L, n, height, width) of the goodness of each layer, and their sum over the `counted` ones."""
     columns = {f"layer {l}": one for l, one in enumerate(maps, 1)}
     total = "sum" if len(counted) == len(maps) else f"layer{'s' * (len(counted) > 1)} {' + '.join(map(str, counted))}"
-    return maps_figure(images, columns | {f"{total}, as read": maps[np.array(counted) - 1].sum(axis=0)}, labels, title, says)
+    return maps_figure(images, columns | {f"{total},\nas read": maps[np.array(counted) - 1].sum(axis=0)}, labels, title, says)
 
 
 def class_maps_figure(found: ADS, classes: Sequence[str], title: str, says: str) -> Figure:
@@ -61,30 +63,35 @@ def class_maps_figure(found: ADS, classes: Sequence[str], title: str, says: str)
 
 
 def side_by_side(nets: Mapping[str, ADS], classes: Sequence[str], title: str, says: str, across: int = 11) -> Figure:
-    """The same of several nets on one scale, a block below the other, `across` panels in a line; names stand above."""
+    """The same of several nets, a block below the other, `across` panels in a line; the maps of a class share a scale."""
     (height, width), across = next(iter(nets.values())).map.shape, min(across, 1 + len(classes))
-    of_net = lines(1 + len(classes), across) * (CELL * bounded(height / width) + 0.25) + 0.3
+    of_net = lines(1 + len(classes), across) * (CELL * bounded(height / width) + 0.35) + 0.3
     figure = sheet(across * CELL + 1.2, len(nets) * of_net)
-    most = 100 * max(greatest(np.array([found.map, *found.class_maps])) for found in nets.values())
+    maps = 100 * np.array([[found.map, *found.class_maps] for found in nets.values()])  # (nets, 1 + classes, height, width)
+    most = [greatest(of_class) for of_class in maps.swapaxes(0, 1)]
     blocks = figure.subfigures(len(nets), 1, squeeze=False)[:, 0]
-    for block, (name, found) in zip(blocks, nets.items(), strict=True):
+    for block, (name, found), of_net_maps in zip(blocks, nets.items(), maps, strict=True):
         if name:
             block.suptitle(f"{name}: {found.accuracy:.1%} of the images right", fontsize=9, x=0.01, ha="left")
-        class_panels(block, found, classes, across, most)
-    finish(figure, title, says, f"{SIGNS}: how many percentage points of accuracy the net loses, on all images or on those of "
-           f"one class, when a window over the pixel is set to zero. All panels share one scale. Pale pixels may be chance "
-           f"(p >= {LEVEL}, McNemar's exact test, Bonferroni over the windows on the pixel). {HATCHED}")
+        faded = np.where(np.array([found.p_values, *found.class_p_values]) < LEVEL, 1.0, ALPHA)
+        class_panels(block, ["all", *classes], of_net_maps, most, faded, across)
+    one_scale = " and is one for all nets" if len(nets) > 1 else ""
+    finish(figure, title, says, f"A value is how many percentage points of accuracy the net loses, on all images or on those "
+           f"of one class, when a window over the pixel is set to zero. {SIGNS} The scale of each map ends at the number below "
+           f"it{one_scale}. Pale pixels may be chance (p >= {LEVEL}, McNemar's exact test, Bonferroni over the windows on the "
+           f"pixel).{hatched(maps)}")
     return figure
 
 
-def class_panels(block: SubFigure, found: ADS, classes: Sequence[str], across: int, most: float) -> None:
-    """The maps of one net, from -most to most percentage points."""
-    maps, p_values = [found.map, *found.class_maps], [found.p_values, *found.class_p_values]
+def class_panels(
+    block: SubFigure, names: Sequence[str], maps: np.ndarray, most: Sequence[float], alpha: np.ndarray, across: int
+) -> None:
+    """The maps of one net by name, each from -most to most of its own."""
     panels = in_lines(block, len(maps), across)
-    for axes, name, one, p in zip(panels, ["all", *classes], maps, p_values, strict=True):
-        drawn = draw_map(axes, 100 * one, most, np.where(p < LEVEL, 1.0, ALPHA))
+    for axes, name, *drawing in zip(panels, names, maps, most, alpha, strict=True):
+        drawn = draw_scaled(axes, *drawing)
         axes.set_title(name, fontsize=9)
-    block.colorbar(drawn, ax=panels, label="accuracy lost\n(percentage points)", aspect=20)
+    block.colorbar(drawn, ax=panels, label="share of the\nnumber below", aspect=20)
 
 
 def curves_figure(curves: Mapping[str, Mapping[str, np.ndarray]], controls: Collection[str], title: str, says: str) -> Figure:
@@ -100,17 +107,19 @@ def curves_figure(curves: Mapping[str, Mapping[str, np.ndarray]], controls: Coll
         axes.set(xlabel="pixels changed (%)", ylim=(-0.02, 1.02))
         plain(axes)
     for axes in panels[::across]:
-        axes.set_ylabel("probability of the class")
+        axes.set_ylabel("probability of the true class")
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside right upper", fontsize=8)
-    finish(figure, title, says, "Pixels are changed in the order of the map, highest first; the curves are the mean over the "
-           "images. A good map makes deletion and flipping fall early and insertion rise early. Grey: controls, which never "
-           "look at the net.")
+    finish(figure, title, says, "Pixels are changed in the order of the map, highest first: deletion makes them black (zero) "
+           "or blurred (blur), insertion brings them back from there, flipping swaps bright and dark. Curves are means over "
+           "the images of the softmax of the scores. A good map makes deletion and flipping fall early and insertion rise "
+           "early. Grey: controls, which never look at the net.")
     return figure
 
 
 def rows_figure(rows: Sequence[Row], controls: Collection[str], title: str, says: str) -> Figure:
     """A panel for each metric: the value of each method and its interval, a colour and a mark for each net."""
-    metrics = {r.metric: r.better for r in rows}
+    measured = Counter(net for net, _ in {(r.net, r.metric) for r in rows})
+    metrics = {r.metric: r.better for r in sorted(rows, key=lambda r: -measured[r.net])}  # in the order of the deepest net
     nets, methods = (list(dict.fromkeys(getattr(r, name) for r in rows)) for name in ("net", "method"))
     methods.sort(key=lambda name: name in controls)
     across = min(4, len(metrics))
@@ -120,16 +129,23 @@ def rows_figure(rows: Sequence[Row], controls: Collection[str], title: str, says
         axes.set_title(f"{metric}\n({better} is better)", fontsize=9)
         for r in (r for r in rows if r.metric == metric):
             draw_row(axes, r, methods.index(r.method), nets.index(r.net), len(nets))
+        for i, net in enumerate(nets):
+            rivals = [r.value for r in rows if (r.net, r.metric) == (net, metric) and r.method in controls]
+            if rivals:
+                best = (min if better == "lower" else max)(rivals)
+                axes.axvline(best, color=mark(i)["color"], linestyle=":", linewidth=1)
         for at in (at for at, name in enumerate(methods) if name in controls):
             axes.axhspan(at - 0.5, at + 0.5, color="0.92", zorder=0)
-        axes.set_yticks(range(len(methods)), methods, fontsize=8)
+        axes.set_yticks(range(len(methods)), methods)
+        axes.tick_params(labelsize=8)
         plain(axes)
     panels[0].set_ylim(len(methods) - 0.5, -0.5)
     if len(nets) > 1:
         marks = [Line2D([], [], **mark(i)) for i in range(len(nets))]
         figure.legend(marks, nets, frameon=False, loc="outside right upper", fontsize=8)
-    finish(figure, title, says, "Marks are means, bars their 95 % bootstrap intervals. On grey: controls, which never look at "
-           "the net; a method that does no better than they do explains nothing.")
+    grey = ("On grey: controls, which never look at the net, the best of them a dotted line; a method that does no better "
+            "explains nothing.") if any(name in controls for name in methods) else ""
+    finish(figure, title, says, f"Marks are means, bars their 95 % bootstrap intervals. {grey}")
     return figure
 
 
@@ -155,21 +171,21 @@ def pepita_figure(
     figure, panels = grid(n, 2 + len(differences), height / width, wide=1.4)
     for i, (row, image, label, one) in enumerate(zip(panels, images, labels, maps, strict=True)):
         draw_image(row[0], image, label)
-        drawn = draw_scaled(row[1], one)
+        drawn = draw_scaled(row[1], one, greatest(one))
         for axes, layer in zip(row[2:], differences, strict=True):
-            axes.plot(np.sort(np.abs(layer[i]))[::-1], color=line(0)["color"], linewidth=1.5)
-            axes.set_ylim(0, 1.05 * greatest(layer[i]))
+            most = greatest(layer[i])
+            axes.plot(np.sort(np.abs(layer[i]))[::-1] / (most or 1), color=line(0)["color"], linewidth=1.5)
+            axes.set(ylim=(0, 1.05), yticks=[0, 1])
+            axes.set_xlabel(below(most), fontsize=7, labelpad=2)
             axes.tick_params(labelsize=7)
             plain(axes)
-    for l, (axes, bottom) in enumerate(zip(panels[0, 2:], panels[-1, 2:], strict=True), 1):
-        axes.set_title(f"|h - g|, layer {l}", fontsize=9)
-        bottom.set_xlabel("units, in order", fontsize=8)
-    panels[0, 0].set_title("image", fontsize=9)
-    panels[0, 1].set_title("F e", fontsize=9)
-    figure.colorbar(drawn, ax=panels, label="value / largest |value| of the map", shrink=min(1, 3 / n), aspect=20)
-    finish(figure, title, says, f"F e: the output error as PEPITA projects it onto the image for its second pass. {SIGNS}. "
-           f"{OWN_SCALE} |h - g|: what that changes in the activity of each hidden unit, the most changed unit first; each "
-           "curve has a scale of its own.")
+    titles = ["image", "sign F e", *(f"|h - g|, layer {l}" for l in range(1, 1 + len(differences)))]
+    for axes, name in zip(panels[0], titles, strict=True):
+        axes.set_title(name, fontsize=9)
+    figure.colorbar(drawn, ax=panels, label=SHARE, shrink=min(1, 3 / n), aspect=20)
+    finish(figure, title, says, f"sign F e: the output error e as PEPITA projects it onto the image for its second pass; where "
+           f"the net is sure of the true class, there is hardly any. {SIGNS} {OWN_SCALE} |h - g|: what that changes in the "
+           "activity of each hidden unit, the most changed unit first, as a share of the number below.")
     return figure
 
 
@@ -218,25 +234,33 @@ def draw_image(axes: Axes, image: np.ndarray, label: str) -> None:
     axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
 
 
-def draw_map(axes: Axes, values: np.ndarray, most: float, alpha: np.ndarray | float = 1.0) -> AxesImage:
-    """Values (height, width) in COLOURS from -most to most, on white where they are faded, on a hatch where they are NaN."""
+def draw_map(axes: Axes, values: np.ndarray, alpha: np.ndarray | float) -> AxesImage:
+    """Values (height, width) in COLOURS from -1 to 1, on white where they are faded, on a hatch where they are NaN."""
     axes.patch.set(facecolor="0.85", edgecolor="0.55", hatch="//////")
     axes.set(xticks=[], yticks=[])
     axes.imshow(np.where(np.isnan(values), np.nan, 0), cmap="Greys", vmin=0, vmax=1)
-    return axes.imshow(values, cmap=COLOURS, vmin=-most, vmax=most, alpha=alpha)
+    return axes.imshow(values, cmap=COLOURS, vmin=-1, vmax=1, alpha=alpha)
 
 
-def draw_scaled(axes: Axes, values: np.ndarray) -> AxesImage:
-    """A map by its own largest |value|, which stands below it."""
-    most = greatest(values)
-    shown = most if np.nan_to_num(values).any() else 0
-    axes.set_xlabel(f"{shown:,.0f}" if shown >= 100 else f"{shown:.2g}", fontsize=7, labelpad=2)
-    return draw_map(axes, values / most, 1)
+def draw_scaled(axes: Axes, values: np.ndarray, most: float, alpha: np.ndarray | float = 1.0) -> AxesImage:
+    """A map on a scale to `most`, which stands below it."""
+    axes.set_xlabel(below(most), fontsize=7, labelpad=2)
+    return draw_map(axes, values / (most or 1), alpha)
+
+
+def below(most: float) -> str:
+    """The end of a scale."""
+    return f"{most:,.0f}" if most >= 100 else f"{most:.2g}"
 
 
 def greatest(values: np.ndarray) -> float:
-    """The largest |value|; 1 where there is none but zeros and NaN, so that a scale can be made of it."""
-    return float(np.abs(values[~np.isnan(values)]).max(initial=0)) or 1.0
+    """The largest |value|; 0 where all are NaN."""
+    return float(np.abs(values[~np.isnan(values)]).max(initial=0))
+
+
+def hatched(*maps: np.ndarray) -> str:
+    """What the hatch means, if there is any."""
+    return f" {HATCHED}" if any(np.isnan(one).any() for one in maps) else ""
 
 
 def styles(names: Collection[str], controls: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,9 @@ arXiv:1810.03292).
 Two maps are as similar as their pixels' ranks: Spearman's correlation, 1 for a map that does not change at all, such as an edge
 detector's. Lower is better, down to 0. Much below 0 stands a map that only turned its sign, which `absolute` values unmask; but
 maps that are a product with the image stay alike by them, whatever the weights, as both are 0 where the image is black.
-Rows are means over images, with their intervals; weights, labels and the permutation are drawn once.
+Rows are means over images, with their intervals; weights, labels and the permutation are drawn once. Images whose map is
+constant, before or after, have no correlation and do not count; and maps that all images of a class share, as those of ADS, are
+C maps and no more, so that their intervals are too narrow.
 """
 
 from collections.abc import Collection, Mapping

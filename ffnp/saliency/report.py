@@ -22,10 +22,10 @@ from .scorer import Scorer
 
 WINDOWED = ("ads", "occlusion")  # methods that cover the image
 MEASURES = {
-    "faithfulness": "Deletion, insertion and flipping: the area under the curve of the class's probability as pixels change. "
+    "faithfulness": "Deletion, insertion and flipping: the area under the curve of the true class's probability. "
                     "mu-fidelity: the correlation of the sum of a map over random pixels with what covering these changes.",
     "randomisation": "The rank correlation of each image's map with its map for a wrong class (random label), and with its map "
-                     "by the net with some layers drawn anew (MPRT).",
+                     "by the net with some layers drawn anew (MPRT); 1 for any map that never looks at the net.",
     "retraining": "Data randomisation: the rank correlation of each image's map with its map by a net trained on permuted "
                   "labels. ROAR: the accuracy, on all test images, of nets trained anew on images without the highest pixels "
                   "of their maps.",
@@ -70,21 +70,20 @@ def draw(nets: Mapping[str, Found], seen: Sight, per_class: bool, out: Path) -> 
         for kind, figure in figures(name, net, seen).items():
             save(figure, out / f"{name}-{kind}.png")
         if per_class and net.ads:
-            title = f"{name} on {seen.data.name}: what the accuracy needs"
+            title = f"{name} on {seen.data.name}: accuracy lost under a window (ADS)"
             says = f"{about(net, seen)} {cover(seen)}"
             save(pictures.class_maps_figure(net.ads, seen.data.classes, title, says), out / f"{name}-classes.png")
     of_all = {name: net.ads for name, net in nets.items() if net.ads}
     if len(nets) > 1:
-        says = " ".join([images(seen), cover(seen), *(f"{name}: {made(net)}." for name, net in nets.items())])
-        title = f"What the accuracy of {len(nets)} nets needs on {seen.data.name}"
+        says = f"{images(seen)} {cover(seen)} {each_made(nets)}"
+        title = f"Accuracy lost under a window (ADS), on {seen.data.name}"
         save(pictures.side_by_side(of_all, seen.data.classes, title, says), out / "side-by-side.png")
 
 
 def figures(name: str, net: Found, seen: Sight) -> dict[str, Figure]:
     """Of one net: kind -> figure."""
     found, title, says = {}, f"{name} on {seen.data.name}", about(net, seen)
-    labels = [seen.data.classes[c] for c in seen.y[seen.few]]
-    few = seen.x[seen.few].reshape(-1, *seen.data.shape)
+    few, labels = seen.x[seen.few].reshape(-1, *seen.data.shape), rows_of(net, seen)
     if net.maps:
         done = "; ".join(f"{method}: {METHODS[method].says}" for method in net.maps)
         maps = {method: maps[seen.few] for method, maps in net.maps.items()}
@@ -94,9 +93,16 @@ def figures(name: str, net: Found, seen: Sight) -> dict[str, Figure]:
         found["layers"] = layers_figure(net.score, few, labels, seen, title, says)
     if "pepita" in net.maps:
         differences = perturbation(net.score, seen.x[seen.few], seen.y[seen.few]).differences
-        found["pepita"] = pictures.pepita_figure(few, net.maps["pepita"][seen.few], differences, labels,
-                                                 f"{title}: what PEPITA adds to the image", says)
+        found["perturbation"] = pictures.pepita_figure(few, net.maps["pepita"][seen.few], differences, labels,
+                                                       f"{title}: what PEPITA adds to the image", says)
     return found
+
+
+def rows_of(net: Found, seen: Sight) -> list[str]:
+    """What the rows of a figure are called: the true class, and what the net takes the image for, if for another."""
+    pairs = zip(seen.y[seen.few], net.score(seen.x[seen.few]).argmax(axis=1), strict=True)
+    classes = seen.data.classes
+    return [classes[true] + ("" if true == taken else f"\nread as\n{classes[taken]}") for true, taken in pairs]
 
 
 def layers_figure(score: Scorer, few: np.ndarray, labels: Sequence[str], seen: Sight, title: str, says: str) -> Figure:
@@ -109,8 +115,9 @@ def layers_figure(score: Scorer, few: np.ndarray, labels: Sequence[str], seen: S
 
 def about(net: Found, seen: Sight) -> str:
     """What a stranger has to know of a figure of one net."""
-    return (f"The net: {made(net)}. {images(seen)} {net.accuracy:.1%} of them are right by {net.score.read_out}"
-            f"{' of layers ' + ' + '.join(map(str, net.score.layers)) if net.score.layers else ''}.")
+    layers = net.score.layers
+    added_up = f" of layer{'s' * (len(layers) > 1)} {' + '.join(map(str, layers))}" if layers else ""
+    return f"The net: {made(net)}. {images(seen)} {net.accuracy:.1%} of them are right by {net.score.read_out}{added_up}."
 
 
 def made(net: Found) -> str:
@@ -119,12 +126,18 @@ def made(net: Found) -> str:
             f"{epochs} epoch{'s' * (epochs > 1)} on {history['data']}, seed {history['seed']}")
 
 
+def each_made(nets: Mapping[str, Found]) -> str:
+    return " ".join(f"{name}: {made(net)}." for name, net in nets.items())
+
+
 def size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
 def images(seen: Sight) -> str:
-    return f"The images: the first {len(seen.y)} test images of {seen.data.name}."
+    n = len(seen.y)
+    share = f"all {n}" if n == len(seen.data.y_test) else f"the first {n}" if n > 1 else "the first"
+    return f"The images: {share} test image{'s' * (n > 1)} of {seen.data.name}."
 
 
 def cover(seen: Sight) -> str:
@@ -156,18 +169,22 @@ def write_arrays(nets: Mapping[str, Found], seen: Sight, settings: dict[str, Any
     print(path)
 
 
-def write_rows(kinds: Mapping[str, Sequence[Row]], settings: dict[str, Any], out: Path) -> None:
-    """`faithfulness.json`; for each kind of measure a figure, and a table that is printed."""
+def write_rows(
+    kinds: Mapping[str, Sequence[Row]], nets: Mapping[str, Found], seen: Sight, settings: dict[str, Any], out: Path
+) -> None:
+    """`faithfulness.json`; for each kind of measure a figure, and tables that are printed."""
     rows = [row._asdict() for kind in kinds.values() for row in kind]
     plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # no NaN in JSON
     with replacing(out / "faithfulness.json") as part:
         part.write_text(json.dumps({"settings": settings, "rows": plain}, indent=1, allow_nan=False) + "\n")
     print(out / "faithfulness.json")
     for kind, of_kind in kinds.items():
-        title = f"Are the maps right? {kind.capitalize()} on {settings['data']}"
-        says = f"The images: the first {settings['images']} test images of {settings['data']}. {MEASURES[kind]}"
+        title = f"Are the maps right? {kind.capitalize()} on {seen.data.name}"
+        says = f"{each_made(nets)} {images(seen)} {MEASURES[kind]}"
         save(pictures.rows_figure(of_kind, CONTROLS, title, says), out / f"{kind}.png")
-    print(*("\n" + table(of_kind) for of_kind in kinds.values()), sep="\n")
+    for kind, of_kind in kinds.items():
+        constant = CONTROLS if kind == "randomisation" else ()  # they have 1 everywhere
+        print(f"\n{table([r for r in of_kind if r.method not in constant], CONTROLS)}")
 
 
 def save(figure: Figure, path: Path) -> None:

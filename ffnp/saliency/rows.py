@@ -1,6 +1,6 @@
 """One line of a table of faithfulness: a measure of one method on one net, with a bootstrap interval."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +37,30 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as text: for each net and method a line, for each metric a column."""
-    metrics = list(dict.fromkeys((r.metric, r.better) for r in rows))
-    cells = {(r.net, r.method, r.metric): f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows}
-    lines = [["net", "method", *(f"{metric} ({better})" for metric, better in metrics)]]
-    for net, method in dict.fromkeys((r.net, r.method) for r in rows):
-        lines.append([net, method, *(cells.get((net, method, metric), "") for metric, _ in metrics)])
+def beats(one: Row, rivals: Iterable[Row]) -> bool:
+    """Whether the whole interval is better than all of theirs, and there are some: a careful test, as images are the same."""
+    apart = [one.high < rival.low if one.better == "lower" else one.low > rival.high for rival in rivals]
+    return bool(apart) and all(apart)
+
+
+def table(rows: Sequence[Row], controls: Collection[str] = ()) -> str:
+    """The means as text: for each net a table with a line for each method and a column for each metric.
+
+    Those that beat all `controls` of their net have a star, which the last line explains.
+    """
+    tables = [of_net(net, [r for r in rows if r.net == net], controls) for net in dict.fromkeys(r.net for r in rows)]
+    there = [name for name in dict.fromkeys(r.method for r in rows) if name in controls]
+    return "\n\n".join(tables) + (f"\n\n* better than {', '.join(there)}: 95 % intervals apart" if there else "")
+
+
+def of_net(net: str, rows: Sequence[Row], controls: Collection[str]) -> str:
+    """Of one net; a metric's name is broken at its first blank."""
+    metrics = {r.metric: r.better for r in rows}
+    heads = zip(*((*metric.partition(" ")[::2], better) for metric, better in metrics.items()), strict=True)
+    lines = [[corner, *head] for corner, head in zip((net, "", ""), heads, strict=True) if any(head)]
+    rivals = {metric: [r for r in rows if r.metric == metric and r.method in controls] for metric in metrics}
+    cells = {(r.method, r.metric): f"{r.value:.3f}{'*' * beats(r, rivals[r.metric])}" for r in rows}
+    for method in dict.fromkeys(r.method for r in rows):
+        lines.append([method, *(cells.get((method, metric), "") for metric in metrics)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -1,8 +1,8 @@
 """A trained net as one function of images: score(x), (B, I) in [0, 1] -> (B, C), the highest wins.
 
-Occlusion and every measure of faithfulness ask a net for nothing else, so any such function can stand in its place, one that
-calls a torch module, say. `Scorer` is that function for a run of this project; its read-out says what a score is: the goodness
-of a label, summed over layers, or a logit.
+`ads`, `occlusion`, `curves` and `mu_fidelity` ask a net for nothing else, so any such function can stand in its place, one
+that calls a torch module, say. `Scorer` is that function for a run of this project; its read-out says what a score is: the
+goodness of a label, summed over layers, or a logit. Gradients, retraining and whatever takes a `Scorer` look inside.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Scorer:
         names = list(self.rule.read_outs())
         object.__setattr__(self, "read_out", self.read_out or names[0])
         one_of("read-out", self.read_out, names)
-        object.__setattr__(self, "layers", tuple(self.layers) or self.own_layers())
+        object.__setattr__(self, "layers", tuple(sorted(set(self.layers))) or self.own_layers())
         hidden = range(1, len(self.net.layers) + 1)
         if self.layers and (not self.own_layers() or not set(self.layers) <= set(hidden)):
             raise UserError(f"{self.run.preset.name} by {self.read_out} adds up no such layers as "
