@@ -29,7 +29,6 @@ from .roar import SEEDS, SHARES, roar
 from .rows import Row
 from .scorer import Scorer, picture, right
 
-YARDSTICKS = ("random", "blurred random")  # controls that ROAR trains for as well
 LONG = ("smooth", "occlusion")  # methods that have a bar
 SHOWN = 10  # rows of a figure, at most
 
@@ -60,7 +59,7 @@ def saliency(options: Options) -> None:
     """
     given = asked_for(options)
     seen = sight(load(common_data(given, options.data)), options)
-    can_see(given, seen.data)
+    can_see(given, seen.data, options.retrain)
     methods = served({called(named): reads(named, run, options.read_out) for named, run in given.items()}, options, seen)
     make(options.out)
     scorers = {name: Scorer(run, options.read_out) for name, run in trained(given, seen.data, options).items()}
@@ -151,9 +150,12 @@ def trained(given: Mapping[str, Run | None], data: Dataset, options: Options) ->
                                         resume=True, progress=named) for named, run in given.items()}
 
 
-def can_see(given: Mapping[str, Run | None], data: Dataset) -> None:
-    """Raises UserError for a run that learned other classes than the data have, or images of another shape."""
+def can_see(given: Mapping[str, Run | None], data: Dataset, retrain: bool) -> None:
+    """Raises UserError for a run that learned other classes than the data have, or images of another shape; and where it
+    is to be trained anew, other data."""
     for named, run in given.items():
+        if run and retrain and run.history["data"] != data.name:
+            raise UserError(f"--retrain trains {named} on the {run.history['data']} that it learned, not on {data.name}")
         if run and (tuple(run.history["shape"]), run.history["sizes"][-1]) != (data.shape, len(data.classes)):
             raise UserError(f"{named} learned {run.history['sizes'][-1]} classes of images of {size(run.history['shape'])}; "
                             f"{data.name} has {len(data.classes)} of {size(data.shape)}")
@@ -205,7 +207,7 @@ def measured(nets: Mapping[str, Found], seen: Sight, options: Options) -> dict[s
         kinds["faithfulness"] = found.rows
         kinds["randomisation"] = [row for name, net in nets.items() for row in randomised(name, net, seen, options.seed)]
     if options.retrain:
-        times = {name: (len(net.methods) + len(YARDSTICKS)) * len(SHARES) * SEEDS + 1 for name, net in nets.items()}
+        times = {name: (len(net.methods) + len(CONTROLS)) * len(SHARES) * SEEDS + 1 for name, net in nets.items()}
         print("trainings to come:", ", ".join(f"{n} of {name}" for name, n in times.items()), flush=True)
         kinds["retraining"] = [row for name, net in nets.items() for row in retrained(name, net, seen, options.seed)]
     return kinds
@@ -218,14 +220,14 @@ def ready(maps: np.ndarray) -> Saliency:
 
 def randomised(name: str, net: Found, seen: Sight, seed: int) -> list[Row]:
     """Of one net what weights and labels drawn at random do to its maps."""
-    given = (name, net.score, {**net.methods, **CONTROLS}, seen.x, seen.y)
-    return [*label_randomisation(*given, seed=seed, progress=f"{name}: random label"),
-            *parameter_randomisation(*given, seed=seed, progress=f"{name}: random weights")]
+    methods, words = {**net.methods, **CONTROLS}, f"{name}: random"
+    of_a_label = {method: maps for method, maps in methods.items() if method != "ads"}  # that is the map of a class
+    return [*parameter_randomisation(name, net.score, methods, seen.x, seen.y, seed=seed, progress=f"{words} weights"),
+            *label_randomisation(name, net.score, of_a_label, seen.x, seen.y, seed=seed, progress=f"{words} label")]
 
 
 def retrained(name: str, net: Found, seen: Sight, seed: int) -> list[Row]:
     """Of one net the measures that train it anew."""
-    words, (score, methods) = name if sys.stderr.isatty() else None, (net.score, net.methods)
-    yardsticks = {control: CONTROLS[control] for control in YARDSTICKS}
-    return [*data_randomisation(name, score, methods, seen.x, seen.y, seen.data, seed=seed, progress=words),
-            *roar(name, score, {**methods, **yardsticks}, seen.data, progress=words)]
+    words, methods = name if sys.stderr.isatty() else None, {**net.methods, **CONTROLS}
+    return [*data_randomisation(name, net.score, methods, seen.x, seen.y, seen.data, seed=seed, progress=words),
+            *roar(name, net.score, methods, seen.data, progress=words)]

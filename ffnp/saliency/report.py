@@ -60,7 +60,7 @@ def tell(name: str, net: Found, seen: Sight) -> None:
     if net.gap is not None:
         change = np.abs(np.nansum(net.maps["ig"], axis=(1, 2)) - net.gap).mean()
         gap = np.abs(net.gap).mean()
-        share = f", {100 * gap / change:.2g} % of the mean |S(x) - S(0)|" if change else ""
+        share = f", {100 * gap / change:.3g} % of the mean |S(x) - S(0)|" if change else ""
         print(f"{name}: mean completeness gap of integrated gradients {gap:.3g}{share}")
 
 
