@@ -18,7 +18,7 @@ from .scorer import Scorer, as_maps, picture
 def random(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Uniform in [0, 1), for each pixel of each image."""
     height, width, _ = picture(score.shape)
-    return shown(score, np.random.default_rng(0).random((len(x), height, width)))
+    return seen(score, np.random.default_rng(0).random((len(x), height, width)))
 
 
 def intensity(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def centre(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """exp(-d^2 / 2) of the distance d to the centre, in units of a quarter of each side."""
     height, width, _ = picture(score.shape)
     down, right = (4 * (np.arange(side) - (side - 1) / 2) / side for side in (height, width))
-    return shown(score, np.tile(np.exp(-(down[:, None] ** 2 + right**2) / 2), (len(x), 1, 1)))
+    return seen(score, np.tile(np.exp(-(down[:, None] ** 2 + right**2) / 2), (len(x), 1, 1)))
 
 
 def blurred_random(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -39,10 +39,11 @@ def blurred_random(score: Scorer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     height, width, _ = picture(score.shape)
     noise = np.random.default_rng(0).random((len(x), height, width))  # `random` may have NaN, which a filter spreads
-    return shown(score, gaussian_filter(noise, (0, height / 14, width / 14)))
+    return seen(score, gaussian_filter(noise, (0, height / 14, width / 14)))
 
 
-def shown(score: Scorer, maps: np.ndarray) -> np.ndarray:
+def seen(score: Scorer, maps: np.ndarray) -> np.ndarray:
+    """The maps (n, height, width) without the pixels under a label."""
     return blank_labels(maps, score.overlaid, score.shape)
 
 
