@@ -33,14 +33,19 @@ class Run(NamedTuple):
 
         Raises UserError where x or `read_out` does not fit the run.
         """
-        ways, inputs = self.preset.rule.read_outs(), self.history["sizes"][0]
+        ways = self.preset.rule.read_outs()
         name = read_out or next(iter(ways))
         if name not in ways:
             raise UserError(f"there is no read-out {name!r} here; choose one of {', '.join(ways)}")
+        k = load_backend(self.history["backend"])
+        return scores(ways[name], k, self.net, k.put(self.prepared(x)))
+
+    def prepared(self, x: np.ndarray) -> np.ndarray:
+        """Images x (n, I) as the net takes them, (n, I). Raises UserError for rows of another length."""
+        inputs = self.history["sizes"][0]
         if x.ndim != 2 or x.shape[1] != inputs:
             raise UserError(f"this run takes rows of {inputs} inputs, not an array of shape {x.shape}")
-        k = load_backend(self.history["backend"])
-        return scores(ways[name], k, self.net, k.put(standardised(x, self.preset, self.history["dtype"])))
+        return standardised(x, self.preset, self.history["dtype"])
 
     def predict(self, x: np.ndarray, read_out: str | None = None) -> np.ndarray:
         """The class (n,) of each image of x; see `scores`."""

@@ -56,7 +56,7 @@ def test_the_perturbation_is_sign_times_f_times_the_error(s):
 def test_the_differences_are_those_of_two_plain_passes(s):
     """Of images, and of images with the perturbation added."""
     (layers, _), found = host(s.score), perturbation(s.score, s.x, s.y)
-    passes = (activity(s.score.rule, layers, s.score.prepared(images)) for images in (s.x, s.x + found.values))
+    passes = (activity(s.score.rule, layers, s.score.run.prepared(images)) for images in (s.x, s.x + found.values))
     for difference, h, g in zip(found.differences, *passes, strict=True):
         assert_close(difference, h - g)
 
@@ -65,7 +65,7 @@ def test_the_differences_are_those_of_two_plain_passes(s):
 def test_normalised_activity_differs_by_the_rows_own_norm(s):
     """Also where training normalises rows together. In wide layers no row is so small that its norm magnifies rounding."""
     (layers, _), found = host(s.score), perturbation(s.score, s.x, s.y)
-    passes = (activity(s.score.rule, layers, s.score.prepared(images)) for images in (s.x, s.x + found.values))
+    passes = (activity(s.score.rule, layers, s.score.run.prepared(images)) for images in (s.x, s.x + found.values))
     for difference, h, g in zip(found.differences, *passes, strict=True):
         assert_close(difference, h - g)
 

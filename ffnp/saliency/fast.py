@@ -66,7 +66,7 @@ class Product:
 
     def __init__(self, score: Scorer, x: np.ndarray, to: np.ndarray) -> None:
         self.score, self.k = score, score.k
-        self.x, self.to = score.prepared(x).copy(), score.prepared(to).copy()
+        self.x, self.to = score.run.prepared(x).copy(), score.run.prepared(to).copy()
         self.x[:, : score.overlaid] = self.to[:, : score.overlaid] = 0  # a label will stand there
         self.W = score.net.layers[0].W[: x.shape[1]]  # without the rows of an appended label
         self.there = self.k.put(self.x), self.k.put(self.to)

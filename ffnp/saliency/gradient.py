@@ -47,7 +47,7 @@ class Pass(NamedTuple):
 
 def gradient(score: Scorer, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """dS/dx for images x (n, I) and weights (n, C).  -> (n, I); 0 where a label is written over the image."""
-    net, x = each_array(score.net, lambda name, a: score.k.get(a)), score.prepared(x)
+    net, x = each_array(score.net, lambda name, a: score.k.get(a)), score.run.prepared(x)
     found = np.zeros_like(x)
     for i in range(0, len(x), CHUNK):
         rows = slice(i, i + CHUNK)

@@ -34,7 +34,7 @@ def perturbation(score: Scorer, x: np.ndarray, y: np.ndarray) -> Perturbation:
     rule, (_, std) = score.rule, score.run.preset.standardise or (0.0, 1.0)
     if not isinstance(rule, PEPITA):
         raise UserError(f"{score.run.preset.name} does not perturb its input by its error: only PEPITA does")
-    prepared = score.prepared(x)
+    prepared = score.run.prepared(x)
     parts = [passes(score, rule, prepared[i : i + CHUNK], y[i : i + CHUNK]) for i in range(0, len(x), CHUNK)]
     alone, *hidden = map(np.concatenate, zip(*parts, strict=True))
     return Perturbation(alone.dtype.type(std) * alone, hidden)

@@ -17,7 +17,7 @@ from ..kernels.contract import Array, Kernels
 from ..net import Net
 from ..rules import ForwardForward, MonoForward, Rule
 from ..rules.rule import one_of, scores
-from ..run import Run, standardised
+from ..run import Run
 
 
 class Score(Protocol):
@@ -51,7 +51,7 @@ class Scorer:
                             f"{', '.join(map(str, self.layers))}")
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return scores(self.scored, self.k, self.net, self.k.put(self.prepared(x)))
+        return scores(self.scored, self.k, self.net, self.k.put(self.run.prepared(x)))
 
     # ----- what it is made of -----
 
@@ -86,13 +86,6 @@ class Scorer:
         if isinstance(self.rule, MonoForward):
             return (L,) if self.read_out == "last" else tuple(range(1, L + 1))
         return ()
-
-    def prepared(self, x: np.ndarray) -> np.ndarray:
-        """Images as the net takes them. Raises UserError for rows of another length."""
-        inputs = self.run.history["sizes"][0]
-        if x.ndim != 2 or x.shape[1] != inputs:
-            raise UserError(f"this run takes rows of {inputs} inputs, not an array of shape {x.shape}")
-        return standardised(x, self.run.preset, self.run.history["dtype"])
 
     def scored(self, k: Kernels, net: Net, x: Array) -> np.ndarray:
         """The read-out itself, of prepared images."""
