@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import UserError
-from .kernels.contract import Adam, Kernels, Layer, Momentum, Pair
+from .kernels.contract import Adam, Kernels, Layer, Momentum, Number, Pair
 from .net import Dense, Net
 
 
@@ -71,7 +71,7 @@ class Optimiser:
         second = zeros(k, layer) if self.kind == "adam" else None
         return Memory(np.zeros(1, np.int64), zeros(k, layer), second)
 
-    def step(self, k: Kernels, layer: Layer, memory: "Memory", pairs: list[Pair], rows: int, factor: float) -> float:
+    def step(self, k: Kernels, layer: Layer, memory: "Memory", pairs: list[Pair], rows: int, factor: float) -> Number:
         """Moves one layer, in place. Returns the sum of squares of its new weights: finite if all of them are."""
         memory.steps[0] += 1
         rate = self.rate * factor
@@ -122,7 +122,7 @@ class Optimisers(NamedTuple):
 
     def apply(
         self, k: Kernels, net: Net, signals: Signals, state: State, factor: float
-    ) -> tuple[Net, dict[str, tuple[float, float]]]:
+    ) -> tuple[Net, dict[str, tuple[Number, float]]]:
         """One step of all that has a signal, weights and state in place; `factor` is the schedule's.
 
         Returns the network with its replaced parts, and of everything stepped, by name, the sum of squares of its new

@@ -1,6 +1,6 @@
 """What a host backend refuses: arrays that the contract does not admit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,8 +25,8 @@ def check_shape(shape: tuple[int, ...], *arrays: Array | None) -> None:
             raise ValueError(f"an array of shape {a.shape} stands where {shape} fits")
 
 
-def check_step(layers: Sequence[Layer], pairs: list[Pair]) -> None:
-    """Raises ValueError unless the layers, one and its memory, look alike and every pair fits them."""
+def check_step(layers: Sequence[Layer], pairs: list[Pair], check: Callable[..., None] = check) -> None:
+    """Raises ValueError unless the layers, one and its memory, look alike and every pair fits them; each passes `check`."""
     W = layers[0][0]
     for w, b in layers:
         check(W, w, b)

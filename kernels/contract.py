@@ -1,18 +1,22 @@
-"""What every backend computes. A backend is a module with these functions; nothing else describes a kernel.
+"""What every backend computes. A backend is a module or an object with these functions; nothing else describes a kernel.
 
 Letters: `B` rows of a batch, `I` inputs and `O` outputs of a layer, `C` classes; `W (I, O)` and `b (O,)` weights, `x`
 input, `z` pre-activation, `h` activity, `delta` error signal, `y (B,)` integer labels, `e = P - Y` output error.
-Arrays are C-contiguous, float32 or float64, and a result has the dtype of the arguments. Above this floor an array may
-live on a device: it has `.shape`, `.dtype` and `len`, and `a[i:j]` gives its rows; all else goes through a kernel.
+Arrays are C-contiguous, float32 or, on the host, float64, and a result has the dtype of the arguments; labels are int64.
+Above this floor an array may live on a device: it has `.shape`, `.dtype` and `len`, and `a[i:j]` gives its rows; all else
+goes through a kernel. So that nothing has to wait for a device, what is chosen or drawn on the host comes from there as a
+NumPy array (`rows`, `moves`, `columns`, `u`), and a *number* (a loss, a sum of squares) may stay there: `get(number).item()`.
 
 Errors: shapes that do not fit raise ValueError (or the backend's own error), and outside *moving data* a float array
-that is not C-contiguous or neither float32 nor float64 raises ValueError or TypeError. No kernel changes an argument, except
-the two `*_step`s, which write the layer and its memory in place.
+that is not C-contiguous or neither float32 nor float64 raises ValueError or TypeError. A device does not look at labels: it
+answers NaN for one that does not exist. No kernel changes an argument, except the two `*_step`s, which write the layer and its
+memory in place.
 """
 
 from typing import Any, NamedTuple, Protocol
 
 Array = Any  # np.ndarray on the host backends, a device array elsewhere
+Number = Any  # float on the host backends, a device array (1,) elsewhere
 Layer = tuple[Array, Array]  # W (I, O) and b (O,); b is None in a layer without biases
 
 
@@ -59,11 +63,11 @@ class Kernels(Protocol):
     def put(self, a: Array) -> Array:
         """A NumPy array, copied to where this backend computes.  Any shape -> the same."""
 
-    def get(self, a: Array) -> Array:
-        """The array as a NumPy array on the host.  Any shape -> the same."""
+    def get(self, a: Array | Number) -> Array:
+        """The array, or the number, as a NumPy array on the host.  Any shape -> the same."""
 
     def take(self, a: Array, rows: Array) -> Array:
-        """Rows of `a` by integer index (n,) -> (n, ...). Raises IndexError out of range."""
+        """Rows of `a`, numbers or labels, by integer index (n,) -> (n, ...). Raises IndexError out of range."""
 
     def vstack(self, *parts: Array) -> Array:
         """Rows one below the other: (B1, I), (B2, I), ... -> (B1 + B2 + ..., I)."""
@@ -78,6 +82,9 @@ class Kernels(Protocol):
 
     def scale(self, a: Array, factor: float) -> Array:
         """factor a.  Any shape -> the same."""
+
+    def rescale(self, a: Array, like: Array, deviation: float, power: float) -> Array:
+        """(deviation / the standard deviation of `like`)^power a.  Any two shapes -> the first; `like` is not constant."""
 
     def sign(self, a: Array) -> Array:
         """-1, 0 or 1 for each number.  Any shape -> the same."""
@@ -95,6 +102,9 @@ class Kernels(Protocol):
 
     def dense(self, x: Array, W: Array, b: Array | None, activation: str) -> Array:
         """f(x W + b), f of `activation`: "linear", "relu" max(z, 0) or "tanh".  (B, I) (I, O) (O,) -> (B, O)."""
+
+    def dense_squares(self, x: Array, W: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+        """h as `dense`, and sum_j h_ij^2: a layer with its goodness.  (B, I) (I, O) (O,) -> (B, O), (B,)."""
 
     def gate(self, delta: Array, h: Array, activation: str) -> Array:
         """delta * f'(z), f' read off the activity: ReLU [h > 0], tanh 1 - h^2.  (B, O) (B, O) -> (B, O)."""
@@ -130,8 +140,8 @@ class Kernels(Protocol):
     def softmax(self, z: Array) -> Array:
         """exp(z) / sum exp(z) per row, without overflow.  (B, C) -> (B, C)."""
 
-    def softmax_error(self, z: Array, y: Array) -> tuple[Array, float]:
-        """e = P - Y, the gradient of the cross-entropy in z, and its mean -log P[y].  (B, C) (B,) -> (B, C), float."""
+    def softmax_error(self, z: Array, y: Array) -> tuple[Array, Number]:
+        """e = P - Y, the gradient of the cross-entropy in z, and its mean -log P[y].  (B, C) (B,) -> (B, C), number."""
 
     def draw_wrong(self, z: Array, y: Array, u: Array) -> Array:
         """A label from softmax(z) with the true class taken out: never y.  (B, C) (B,) u (B,) in [0, 1) -> (B,) integers.
@@ -139,6 +149,9 @@ class Kernels(Protocol):
         Inverse cumulative sum: the first class with u * total < sum so far. Hinton 2022's hard negatives (his MATLAB code);
         equal logits give a uniformly wrong label. `C >= 2`.
         """
+
+    def agreement(self, a: Array, b: Array) -> Number:
+        """The share of places where two rows of labels agree; 0 if there are none.  (B,) (B,) -> number."""
 
     # ----- Forward-Forward (Hinton 2022) -----
 
@@ -157,8 +170,8 @@ class Kernels(Protocol):
     def sum_squares(self, h: Array) -> Array:
         """sum_j h_j^2 per row.  (B, O) -> (B,)."""
 
-    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, float]:
-        """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) (B,) -> (B, O), float.
+    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, Number]:
+        """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) (B,) -> (B, O), number.
 
         The goodness G is `share` of the sum of squares: 1 for the sum, 1 / O for the mean; each row has its own threshold
         theta. The signal is half the gradient in z of the logistic loss softplus((1 - 2 t) (G - theta)) through a ReLU
@@ -177,13 +190,13 @@ class Kernels(Protocol):
     def gradient(self, layer: Layer, pairs: list[Pair], rows: int) -> Layer:
         """dW = sum_k pre_k^T post_k / rows and db = sum of the posts / rows (None without biases).  -> (I, O), (O,).
 
-        At least one pair. A row whose post is all zero adds nothing, whatever its `pre`.
+        At least one pair. A row whose post is all zero adds nothing, whatever its `pre`, as long as that is finite.
         """
 
-    def momentum_step(self, layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+    def momentum_step(self, layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> Number:
         """One velocity step, in place (see `Momentum`). Returns the sum of squares of the new weights and biases:
         not finite as soon as one of them is not."""
 
-    def adam_step(self, layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+    def adam_step(self, layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> Number:
         """One Adam step, in place; returns as `momentum_step`. m <- b1 m + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;
         W <- (1 - decay) W - rate (m / correct1) / (sqrt(s / correct2) + epsilon),  g = dW + l2 W."""

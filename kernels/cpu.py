@@ -23,6 +23,7 @@ from . import reference
 from .checks import check, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 from .reference import (  # noqa: F401
+    agreement,
     blend,
     draw_wrong,
     get,
@@ -32,6 +33,7 @@ from .reference import (  # noqa: F401
     overlay,
     peer_signal,
     put,
+    rescale,
     scale,
     shift,
     sign,
@@ -67,6 +69,11 @@ def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
     if b is not None:
         _add_bias(z, b)
     return IN_PLACE[activation](z)
+
+
+def dense_squares(x: Array, W: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    h = dense(x, W, b, activation)
+    return h, sum_squares(h)
 
 
 def project(delta: Array, M: Array) -> Array:

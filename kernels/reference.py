@@ -53,6 +53,11 @@ def scale(a: Array, factor: float) -> Array:
     return a.dtype.type(factor) * a
 
 
+def rescale(a: Array, like: Array, deviation: float, power: float) -> Array:
+    check(a, like)
+    return scale(a, (deviation / float(like.std())) ** power)
+
+
 def sign(a: Array) -> Array:
     check(a)
     return np.sign(a)
@@ -88,6 +93,11 @@ def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
     check_shape(W.shape[1:], b)
     z = x @ W if b is None else x @ W + b
     return ACTIVATIONS[activation](z)
+
+
+def dense_squares(x: Array, W: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    h = dense(x, W, b, activation)
+    return h, sum_squares(h)
 
 
 def gate(delta: Array, h: Array, activation: str) -> Array:
@@ -167,6 +177,11 @@ def draw_wrong(z: Array, y: Array, u: Array) -> Array:
     wrong[rows, y] = -np.inf
     so_far = softmax(wrong).cumsum(axis=1)
     return (u[:, None] * so_far[:, -1:] >= so_far).sum(axis=1)
+
+
+def agreement(a: Array, b: Array) -> float:
+    check_shape(a.shape, b)
+    return float((a == b).mean()) if len(a) else 0.0
 
 
 # ----- Forward-Forward -----

@@ -138,6 +138,11 @@ def pairs(n: Sizes, dtype: Any) -> Strategy:
     return st.lists(st.integers(0, 9).flatmap(pair), min_size=1, max_size=3)
 
 
+def uneven(n: Sizes, dtype: Any) -> Strategy:
+    """(R, C) numbers that are not all the same: one of them is 7."""
+    return tenths(dtype, n["R"], n["C"]).map(lambda a: np.append(a.flat[1:], a.dtype.type(7)).reshape(a.shape))
+
+
 ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "put": (real("BI"),),
     "get": (real("BI"),),
@@ -146,10 +151,12 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "hstack": (real("BI"), real("BO"), real("BI")),
     "add": (real("BI"), real("BI"), free(factors)),
     "scale": (real("BI"), free(factors)),
+    "rescale": (real("BI"), uneven, free(st.sampled_from([0.1, 2.5])), free(st.sampled_from([1.0, 0.5, 1 / 3]))),
     "sign": (real("BI"),),
     "blend": (masks, real("BI"), real("BI")),
     "shift": (real("BI"), moves, shapes),
     "dense": (real("BI"), real("IO"), biases(), free(activations)),
+    "dense_squares": (real("BI"), real("IO"), biases(), free(activations)),
     "gate": (real("BO"), real("BO"), free(activations)),
     "project": (real("BO"), real("IO")),
     "patch": (real("BO"), real("BI"), real("BI"), real("IO"), columns),
@@ -159,6 +166,7 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "softmax": (real("BC"),),
     "softmax_error": (real("BC"), labels),
     "draw_wrong": (real("BC"), labels, chances),
+    "agreement": (labels, labels),
     "overlay": (real("BI"), slots),
     "normalise": (real("BO"), lambda n, dtype: st.sampled_from([1.0, n["O"] ** 0.5]), free(st.sampled_from([0.0, 1e-8, 0.1]))),
     "normalise_batch": (real("BO"),),

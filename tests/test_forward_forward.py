@@ -231,7 +231,7 @@ def test_the_length_of_an_input_is_of_no_consequence_when_it_is_normalised(k, ru
     net = put(k, network(k, rule, p))
     image = rule.labelled(k, k.put(p.x), k.put(p.y), net)
     plain, scaled = rule.forward(k, net, image), rule.forward(k, net, k.scale(image, scale))
-    for (received, h), (same, g) in zip(plain, scaled, strict=True):
+    for (received, h, _), (same, g, _) in zip(plain, scaled, strict=True):
         assert_close(k.get(same), k.get(received))
         assert_close(k.get(g), k.get(h))
 

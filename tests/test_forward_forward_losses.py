@@ -96,7 +96,7 @@ def test_symba_pulls_at_both_partners_with_one_weight(k, rule, p):
     net, B = network(k, rule, p), len(p.y)
     inputs = k.vstack(*both_inputs(k, rule, net, p))
     signals = contrasted(k, rule, net, p)
-    for l, (_, h) in enumerate(rule.forward(k, net, inputs)):
+    for l, (_, h, _) in enumerate(rule.forward(k, net, inputs)):
         found = weights(k, signals.layers[l][0].post, k.get(h))
         for up, down in zip(found[:B], found[B:], strict=True):
             assert up is None or down is None or abs(up + down) <= 1e-12 * rule.alpha
@@ -108,7 +108,7 @@ def test_symba_pulls_at_both_partners_with_one_weight(k, rule, p):
 def test_symba_is_the_logistic_loss_with_the_partners_goodness_as_threshold(k, rule, p):
     net, B = network(k, rule, p), len(p.y)
     signals, targets = contrasted(k, rule, net, p), k.put(np.repeat([1.0, 0.0], B))
-    for l, (_, h) in enumerate(rule.forward(k, net, k.vstack(*both_inputs(k, rule, net, p)))):
+    for l, (_, h, _) in enumerate(rule.forward(k, net, k.vstack(*both_inputs(k, rule, net, p)))):
         goodness = rule.share(h) * k.get(k.sum_squares(h))
         theta = k.put(rule.alpha * np.concatenate([goodness[B:], goodness[:B]]))
         post, loss = k.goodness_signal(h, k.sum_squares(h), targets, theta, rule.alpha * rule.share(h))
@@ -217,7 +217,7 @@ def test_without_a_norm_the_activity_itself_goes_up(k, rule, p):
     net = network(k, rule, p)
     passes = list(rule.forward(k, net, both_inputs(k, rule, net, p)[0]))
     assume(len(passes) > 1)
-    for (_, h), (received, _) in zip(passes, passes[1:], strict=False):
+    for (_, h, _), (received, _, _) in zip(passes, passes[1:], strict=False):
         np.testing.assert_array_equal(k.get(received), k.get(h))
 
 

@@ -48,7 +48,7 @@ def test_without_gates_every_row_is_sent_its_own_activity(k, p):
     rule = UNGATED
     net = hidden(network(k, PEPITA(), p, bias=None))
     signals = rule.contrast(k, net, k.put(p.x), k.put(2 * p.x), range(len(net.layers)))
-    for l, (_, h) in enumerate(rule.forward(k, net, k.vstack(k.put(p.x), k.put(2 * p.x)))):
+    for l, (_, h, _) in enumerate(rule.forward(k, net, k.vstack(k.put(p.x), k.put(2 * p.x)))):
         signs = np.repeat([-1, 1], len(p.x))[:, None]
         np.testing.assert_array_equal(k.get(signals.layers[l][0].post), signs * k.get(h))
 

@@ -141,7 +141,7 @@ def test_the_diagnosis_is_what_counting_by_hand_finds(k):
     told = rule.diagnose(k, put(k, net), k.put(p.x), k.put(p.y))
     draw = np.random.default_rng(0)
     mixed = np.vstack([rule.hybrids(KERNELS["numpy"], part, draw) for part in (p.x[:CHUNK], p.x[CHUNK:])])
-    hs = [[h for _, h in rule.forward(KERNELS["numpy"], net, x)] for x in (p.x, mixed)]
+    hs = [[h for _, h, _ in rule.forward(KERNELS["numpy"], net, x)] for x in (p.x, mixed)]
     assert told["error"] == {"softmax": np.mean(rule.by_softmax(KERNELS["numpy"], net, p.x).argmax(axis=1) != p.y)}
     np.testing.assert_allclose(told["goodness_positive"], [(h**2).sum(axis=1).mean() for h in hs[0]], rtol=1e-12)
     np.testing.assert_allclose(told["goodness_negative"], [(h**2).sum(axis=1).mean() for h in hs[1]], rtol=1e-12)

@@ -30,9 +30,39 @@ def assert_within(actual: Any, expected: Any, bounds: list[Any], eps: float) -> 
         assert (np.abs(np.subtract(a, e, dtype=np.float64)) <= bound * eps).all()
 
 
+def assert_agrees(kernel: str, actual: Any, expected: Any, args: Any) -> None:
+    """`actual` is `expected`, what the reference answers to these arguments, within the kernel's bounds."""
+    bounds = BOUNDS[kernel](expected, *args) if kernel in BOUNDS else [0] * len(leaves(expected))
+    eps = max((np.finfo(a.dtype).eps for a in floats([args, actual])), default=0)
+    numbers = [a.item() if isinstance(e, float) and isinstance(a, np.ndarray) else a  # a device's is an array
+               for a, e in zip(leaves(actual), leaves(expected), strict=True)]
+    assert_within(numbers, expected, bounds, eps)
+
+
+def floats(tree: Any) -> list[Any]:
+    return [a for a in leaves(tree) if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+
+
+def rescale(out: Any, a: Any, like: Any, deviation: float, power: float) -> list[Any]:
+    """A mean that is off by n eps mean |x| moves the deviation by no more; the power multiplies what is relative."""
+    spread = like.std(dtype=np.float64)
+    off = like.size * (1 + np.abs(like).mean() / spread)
+    return [(power * (off + 4 + abs(np.log(deviation / spread))) + 6) * np.abs(out)]
+
+
 def dense(out: Any, x: Any, W: Any, b: Any, activation: str) -> list[Any]:
     terms = np.abs(x) @ np.abs(W) + (0 if b is None else np.abs(b))
     return [(len(W) + 1) * terms + 4 * (activation == "tanh")]
+
+
+def dense_squares(out: Any, *args: Any) -> list[Any]:
+    h, squares = out
+    (moved,) = dense(h, *args)
+    return [moved, sum_squares(squares, h)[0] + 2 * (np.abs(h) * moved).sum(axis=1)]
+
+
+def sum_squares(out: Any, h: Any) -> list[Any]:
+    return [h.shape[1] * out]
 
 
 def activate(out: Any, z: Any, row: Any, scale: Any, b: Any, activation: str) -> list[Any]:
@@ -66,6 +96,15 @@ def gradient(out: Any, layer: Any, pairs: Any, rows: int) -> list[Any]:
     return [additions(pairs) * terms for terms in leaves(reference.gradient(layer, mapped(np.abs, pairs), rows))]
 
 
+def draw_wrong(out: Any, z: Any, y: Any, u: Any) -> list[Any]:
+    """Where u lies within rounding of the border between two classes, any label may be drawn; elsewhere, one is right."""
+    wrong = z.astype(np.float64)
+    wrong[np.arange(len(y)), y] = -np.inf
+    eps, so_far = np.finfo(z.dtype).eps, reference.softmax(wrong).cumsum(axis=1)
+    near = np.abs(u[:, None] - so_far).min(axis=1) <= (2 * z.shape[1] + 6) * eps
+    return [near * z.shape[1] / eps]
+
+
 def step(roundings: int, layer: list[Any], memory: Any) -> list[Any]:
     """The bounds of what a step returns and writes, from the sizes of all terms it adds up."""
     total = sum((2 * roundings + w.size) * (w * w).sum() for w in layer)
@@ -94,7 +133,9 @@ def adam_step(out: Any, layer: Any, first: Any, second: Any, pairs: Any, rows: i
 BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "add": lambda out, a, b, factor: [np.abs(out) + np.abs(factor * b)],
     "scale": lambda out, a, factor: [np.abs(out)],
+    "rescale": rescale,
     "dense": dense,
+    "dense_squares": dense_squares,
     "gate": lambda out, delta, h, f: [3 * np.abs(delta) * (1 + h * h) * (f == "tanh")],
     "project": lambda out, delta, M: [M.shape[1] * np.abs(delta) @ np.abs(M).T],
     "patch": lambda out, z, x, to, W, S: [
@@ -103,9 +144,11 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "dropout": lambda out, h, rate, key: [2 * np.abs(out)],
     "softmax": lambda out, z: [(z.shape[1] + 6) * out],
     "softmax_error": softmax_error,
+    "draw_wrong": draw_wrong,
+    "agreement": lambda out, a, b: [2 * out],
     "normalise": lambda out, h, root, tiny: [(h.shape[1] + 6) * np.abs(out)],
     "normalise_batch": lambda out, h: [(h.size + 6) * np.abs(out)],
-    "sum_squares": lambda out, h: [h.shape[1] * out],
+    "sum_squares": sum_squares,
     "goodness_signal": goodness_signal,
     "peer_signal": peer_signal,
     "gradient": gradient,

@@ -95,8 +95,8 @@ class Contrast:
         """
         B, upto = len(positive), len(net.layers) if self.collaborate else max(trained, default=-1) + 1
         passes = list(self.forward(k, net, k.vstack(positive, negative), upto, keys))
-        hs = [self.masked(k, h, keys, l) for l, (_, h) in enumerate(passes)]
-        squares = [k.sum_squares(h) for h in hs]  # (2 B,) each
+        hs = [self.masked(k, h, keys, l) for l, (_, h, _) in enumerate(passes)]
+        squares = [k.sum_squares(h) for h in hs] if keys else [own for _, _, own in passes]  # (2 B,) each
         thetas = self.thresholds(k, hs, squares)
         targets = k.put(np.repeat([1, 0], B).astype(positive.dtype))
         pairs, means, losses = {}, list(net.means), []
@@ -126,14 +126,14 @@ class Contrast:
 
     def forward(
         self, k: Kernels, net: Net, h: Array, upto: int | None = None, keys: Sequence[int] = ()
-    ) -> Iterator[tuple[Array, Array]]:
-        """What each layer receives (B, I) and answers (B, O), bottom up, for inputs h. With `keys`, units drop out on the way
-        up; each answer is whole."""
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """What each layer receives (B, I), answers (B, O), and the answer's sum of squares (B,), bottom up, for inputs h. With
+        `keys`, units drop out on the way up; each answer is whole."""
         for l, layer in enumerate(net.layers[:upto]):
             received = self.normalise(k, h) if l or self.norm_input else h
             received = self.masked(k, received, keys, l - 1) if l else received
-            h = k.dense(received, *layer, "relu")
-            yield received, h
+            h, squares = k.dense_squares(received, *layer, "relu")
+            yield received, h, squares
 
     def masked(self, k: Kernels, h: Array, keys: Sequence[int], l: int) -> Array:
         """h with the mask of layer l."""
@@ -159,7 +159,7 @@ class Contrast:
         """What the head sees of images x: the normalised activities of the counted layers, (B, their units)."""
         passes = list(enumerate(self.forward(k, net, self.unlabelled(k, net, x), keys=keys)))
         counted = passes[(self.softmax_from or 1) - 1 :]
-        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, (_, h) in counted))
+        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, (_, h, _) in counted))
 
     def head_signal(
         self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]
@@ -180,7 +180,7 @@ class Contrast:
 
     def activities(self, k: Kernels, net: Net, inputs: Iterable[Array]) -> Iterator[list[Array]]:
         """For each chunk of inputs what the layers answer, (B, O) each."""
-        return ([h for _, h in self.forward(k, net, rows)] for rows in inputs)
+        return ([h for _, h, _ in self.forward(k, net, rows)] for rows in inputs)
 
 
 def first_layer(name: str, number: int | None, hidden: int) -> None:

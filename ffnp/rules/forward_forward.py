@@ -21,8 +21,8 @@ from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, scores
 
 # Whose labels make the negatives: name -> labels from (k, y, the head's logits, rng). The permuted ones are sometimes right.
 NEGATIVES: dict[str, Callable[[Kernels, Array, Array, np.random.Generator], Array]] = {
-    "hard": lambda k, y, z, rng: k.draw_wrong(z, y, k.put(rng.random(len(y)))),
-    "uniform": lambda k, y, z, rng: k.draw_wrong(k.put(np.zeros(z.shape, z.dtype)), y, k.put(rng.random(len(y)))),
+    "hard": lambda k, y, z, rng: k.draw_wrong(z, y, rng.random(len(y))),
+    "uniform": lambda k, y, z, rng: k.draw_wrong(k.put(np.zeros(z.shape, z.dtype)), y, rng.random(len(y))),
     "permuted": lambda k, y, z, rng: k.take(y, rng.permutation(len(y))),
     "permuted once": lambda k, y, z, rng: k.take(y, np.random.default_rng(0).permutation(len(y))),
 }
@@ -76,7 +76,7 @@ class ForwardForward(Contrast):
             head, logits, metrics["head_loss"] = self.head_signal(k, net, x, y, self.keys(rng, net))
         wrong = NEGATIVES[self.negatives](k, y, logits, rng)
         if self.negatives.startswith("permuted"):
-            metrics["false_negatives"] = float(np.mean(k.get(wrong) == k.get(y)))
+            metrics["false_negatives"] = k.agreement(wrong, y)
         trained = range(L) if self.schedule == "joint" else range(stage, min(stage + 1, L))
         positive, negative = (self.labelled(k, x, labels, net) for labels in (y, wrong))
         layers = self.contrast(k, net, positive, negative, trained, self.keys(rng, net))
@@ -100,8 +100,8 @@ class ForwardForward(Contrast):
         table = np.empty((len(x), net.classes, len(net.layers)), x.dtype)
         for c in range(net.classes):
             labelled = self.labelled(k, x, k.put(np.full(len(x), c)), net)
-            for l, (_, h) in enumerate(self.forward(k, net, labelled)):
-                table[:, c, l] = self.share(h) * k.get(k.sum_squares(h))
+            for l, (_, h, squares) in enumerate(self.forward(k, net, labelled)):
+                table[:, c, l] = self.share(h) * k.get(squares)
         return table
 
     def by_goodness(self, k: Kernels, net: Net, x: Array) -> np.ndarray:

@@ -176,5 +176,5 @@ def product(k: Kernels, feedback: Sequence[Dense]) -> Array:
 
 def rescaled(k: Kernels, feedback: Sequence[Dense], deviation: float) -> tuple[Dense, ...]:
     """The factors times one number, so that their product has this standard deviation."""
-    factor = (deviation / float(k.get(product(k, feedback)).std())) ** (1 / len(feedback))
-    return tuple(Dense(k.scale(B.W, factor), None) for B in feedback)
+    F = product(k, feedback)
+    return tuple(Dense(k.rescale(B.W, F, deviation, 1 / len(feedback)), None) for B in feedback)

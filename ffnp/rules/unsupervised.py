@@ -86,7 +86,7 @@ class UnsupervisedForwardForward(Contrast):
 
     def mean_goodness(self, k: Kernels, net: Net, inputs: Iterable[Array]) -> list[float]:
         """Per layer, over all rows of the inputs."""
-        goods = [[self.share(h) * k.get(k.sum_squares(h)) for h in hs] for hs in self.activities(k, net, inputs)]
+        goods = [[self.share(h) * k.get(squares) for _, h, squares in self.forward(k, net, rows)] for rows in inputs]
         return [float(np.concatenate(layer).mean()) for layer in zip(*goods, strict=True)]
 
 

@@ -71,12 +71,12 @@ def passes(score: Scorer, net: Net, x: np.ndarray, weights: np.ndarray) -> Itera
     elif isinstance(rule, ForwardForward) and counted:
         for c in np.flatnonzero(weights.any(axis=0)):
             labelled = rule.labelled(k, x, np.full(len(x), c), net)
-            h = [h for _, h in rule.forward(k, net, labelled)]
+            h = [h for _, h, _ in rule.forward(k, net, labelled)]
             yield Pass(labelled, h, relu, {l: 2 * rule.share(h[l]) * weights[:, c, None] * h[l] for l in counted})
     else:
         assert isinstance(rule, Contrast)  # by its head
         unlabelled = rule.unlabelled(k, net, x)
-        h = [h for _, h in rule.forward(k, net, unlabelled)]
+        h = [h for _, h, _ in rule.forward(k, net, unlabelled)]
         yield Pass(unlabelled, h, relu, from_head(rule, net, h, weights))
 
 
