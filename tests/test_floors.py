@@ -12,7 +12,12 @@ import ffnp
 
 FLOORS = [
     ["kernels.contract"],
-    ["kernels", "kernels.checks", "kernels.reference", "kernels.cpu"],
+    ["kernels", "kernels.checks", "kernels.reference", "kernels.cpu",
+     "kernels.ptx", "kernels.ptx.program", "kernels.ptx.lanes", "kernels.ptx.operands", "kernels.ptx.races",
+     "kernels.ptx.memory", "kernels.ptx.arithmetic", "kernels.ptx.computing", "kernels.ptx.instructions",
+     "kernels.ptx.machine", "kernels.cuda", "kernels.cuda.language", "kernels.cuda.pointwise", "kernels.cuda.classes",
+     "kernels.cuda.rows", "kernels.cuda.steps", "kernels.cuda.products", "kernels.cuda.table", "kernels.cuda.missing",
+     "kernels.cuda.compile", "kernels.cuda.device", "kernels.cuda.emulated", "kernels.cuda.launch", "kernels.cuda.backend"],
     ["errors", "version", "backend", "net",
      "data", "data.arrays", "data.catalog", "data.embed", "data.fetching", "data.readers"],
     ["optim", "rules", "rules.rule", "rules.backprop", "rules.contrast", "rules.adaptive_feedback", "rules.classifier",
@@ -22,7 +27,8 @@ FLOORS = [
     ["saliency", "saliency.scorer", "saliency.fast", "saliency.occlusion", "saliency.gradient", "saliency.perturbation",
      "saliency.methods", "saliency.rows", "saliency.controls", "saliency.faithfulness", "saliency.randomisation",
      "saliency.roar"],
-    ["saliency.command", "saliency.pictures", "saliency.report", "compare", "plots", "cli", "__init__", "__main__",
+    ["saliency.command", "saliency.pictures", "saliency.report", "compare", "plots", "listing", "cli", "__init__",
+     "__main__",
      "verify", "verify.bridge", "verify.check", "verify.classifiers", "verify.forward_forward", "verify.mirrors",
      "verify.pepita", "verify.twin", "verify.twins"],
 ]
@@ -37,7 +43,7 @@ def module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-FILES = {module(path): path for path in sorted([*PACKAGE.glob("**/*.py"), *PACKAGE.glob("kernels/*.py")])}
+FILES = {module(path): path for path in sorted([*PACKAGE.glob("**/*.py"), *PACKAGE.glob("kernels/**/*.py")])}
 
 
 def imports(name: str) -> set[str]:
