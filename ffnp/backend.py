@@ -1,22 +1,76 @@
-"""The one place that knows which backends there are. A backend is a module of `ffnp.kernels`, passed around as `k`."""
+"""The one place that knows which backends there are. A backend has the functions of `kernels.contract`; it goes by `k`."""
 
+import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
 from .errors import UserError
 from .kernels.contract import Kernels
+from .kernels.cuda import missing
 
-BACKENDS = {"numpy": "reference", "cpu": "cpu"}
+
+class BackendError(UserError):
+    """A backend cannot compute what is wanted, or not here; the message says what is missing, and how to get it."""
 
 
-def load_backend(name: str) -> Kernels:
-    """The kernels of backend `name`, imported on first use. Raises UserError for a name that does not exist."""
+class Backend(NamedTuple):
+    """What it is and computes in. `load` imports the kernels; `lacks` says in a sentence what is missing here to do so, or "".
+
+    A `slow` one is there to be studied, and works only where it is asked for by name. `packages`: what it needs beside those
+    that all need.
+    """
+
+    says: str
+    dtypes: tuple[str, ...]
+    load: Callable[[], Kernels]
+    lacks: Callable[[], str] = lambda: ""
+    slow: bool = False
+    packages: tuple[str, ...] = ()
+
+
+@functools.cache
+def on_gpu() -> Kernels:
+    from .kernels.cuda.backend import Cuda
+    from .kernels.cuda.device import Gpu
+
+    return Cuda(Gpu())
+
+
+@functools.cache
+def interpreted() -> Kernels:
+    from .kernels.cuda.backend import Cuda
+    from .kernels.cuda.emulated import Emulated
+
+    return Cuda(Emulated())
+
+
+BOTH, SINGLE = ("float64", "float32"), ("float32",)
+BACKENDS = {
+    "numpy": Backend("NumPy, as the formulas read: the truth that the others are tested against", BOTH,
+                     lambda: importlib.import_module("ffnp.kernels.reference")),
+    "cpu": Backend("Numba and BLAS, on all cores", BOTH, lambda: importlib.import_module("ffnp.kernels.cpu")),
+    "cuda": Backend("CUDA kernels by Numba, on an NVIDIA card", SINGLE, on_gpu, missing.gpu, packages=("numba-cuda",)),
+    "ptx": Backend("the CUDA kernels as compiled, run by an interpreter on the CPU: for study, a thousand times slower", SINGLE,
+                   interpreted, missing.compilers, slow=True, packages=("numba-cuda",)),
+}
+
+
+def load_backend(name: str, dtype: str | None = None) -> Kernels:
+    """The kernels of backend `name`, imported on first use. Raises BackendError for a name that does not exist, for a `dtype`
+    that it does not compute in, and where this machine lacks what it needs."""
     if name not in BACKENDS:
-        raise UserError(f"there is no backend {name!r}; choose one of {', '.join(BACKENDS)}")
-    return importlib.import_module(f"ffnp.kernels.{BACKENDS[name]}")
+        raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(BACKENDS)}")
+    backend = BACKENDS[name]
+    if dtype not in (None, *backend.dtypes):
+        raise BackendError(f"the {name} backend computes in {' or '.join(backend.dtypes)}, not {dtype}")
+    lacks = backend.lacks()
+    if lacks:
+        raise BackendError(f"the {name} backend cannot compute here: {lacks}")
+    return backend.load()
 
 
 @contextmanager

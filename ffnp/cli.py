@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .backend import BACKENDS
+from .backend import BACKENDS, load_backend
 from .compare import compare, table
 from .data import CATALOG, NAMES, fetch, load, where
 from .diagnostics import activation_memory
@@ -77,8 +77,15 @@ def parser() -> argparse.ArgumentParser:
     saliency_parser(commands)
     against = commands.add_parser("verify", help="check presets against their torch twins and print one table")
     against.add_argument("presets", metavar="PRESET", nargs="*", default=list(PRESETS), help="(all)")
+    against.add_argument("--backend", dest="backends", type=names_of, metavar="NAME,...",
+                         help="who computes (all that are here, but the slow one)")
     against.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     against.set_defaults(command=verify_command)
+    commands.add_parser("backends", help="list who can compute, and what is missing").set_defaults(command=backends_command)
+    machine = commands.add_parser("ptx", help="show a CUDA kernel as compiled, beside its Python; without a name list them")
+    machine.add_argument("kernel", metavar="KERNEL", nargs="?", help="a name that `ffnp ptx` lists")
+    machine.add_argument("--arch", type=int, default=80, help="compute capability to compile for, 90 for an H100 (80)")
+    machine.set_defaults(command=ptx_command)
     commands.add_parser("presets", help="list the presets with their source and settings").set_defaults(command=presets_command)
     sets = commands.add_parser("data", help="list the data sets; `ffnp data fetch NAME` downloads one")
     sets.add_argument("action", nargs="?", choices=("list", "fetch"), default="list")
@@ -96,6 +103,7 @@ def saliency_parser(commands: Any) -> None:
     look.add_argument("--data", metavar="NAME", help="test images of this set (the one the runs learned from)")
     look.add_argument("--window", type=pixels, metavar="HxW", help="what ads and occlusion cover (a sixth of each side)")
     look.add_argument("--stride", type=pixels, metavar="HxW", help="between windows (half a window)")
+    look.add_argument("--backend", choices=BACKENDS, help="who computes (the one that trained, or cpu)")
     look.add_argument("--read-out", default="", metavar="NAME", help="which scores to explain (the main ones)")
     look.add_argument("--per-class", action="store_true", help="draw ads of every class")
     look.add_argument("--metrics", action="store_true", help="measure faithfulness, beside maps that never look at the net")
@@ -173,6 +181,9 @@ def saliency_command(args: argparse.Namespace) -> None:
 
 def verify_command(args: argparse.Namespace) -> int:
     chosen = [preset(name) for name in args.presets]
+    backends = args.backends or [name for name, backend in BACKENDS.items() if not (backend.slow or backend.lacks())]
+    for name in backends:
+        load_backend(name)
     try:
         from .verify import check
     except ModuleNotFoundError as problem:
@@ -186,12 +197,26 @@ def verify_command(args: argparse.Namespace) -> int:
             args.json.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise UserError(f"{args.json.parent} cannot be a folder for the table ({problem.strerror})") from problem
-    rows = check.verify(chosen)
+    rows = check.verify(chosen, backends)
     print(check.table(rows))
     if args.json:
         with replacing(args.json) as part:
             part.write_text(json.dumps(check.plain(rows), indent=1, allow_nan=False) + "\n")
     return int(not all(row.passed for row in rows))
+
+
+def backends_command(args: argparse.Namespace) -> None:
+    for name, backend in BACKENDS.items():
+        missing = backend.lacks()
+        print(f"{name:<6} {'not here' if missing else 'here':<9} {' '.join(backend.dtypes):<16} {backend.says}")
+        if missing:
+            print(f"{'':<33} {missing}")
+
+
+def ptx_command(args: argparse.Namespace) -> None:
+    from .listing import kernels, listing
+
+    print(listing(args.kernel, args.arch) if args.kernel else kernels())
 
 
 def presets_command(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import load_backend
+from .backend import BackendError, load_backend
 from .errors import UserError
 from .kernels.contract import Array, Kernels
 from .net import Net, parameters
@@ -75,9 +75,13 @@ def begin(preset: Preset, history: dict[str, Any]) -> Run:
 
 def save(run: Run, folder: Path) -> None:
     """Writes the run, each file whole or not at all: under another name first, then renamed."""
-    k, arrays = load_backend(run.history["backend"]), {}
+    k = load_backend(run.history["backend"])
+    arrays: dict[str, Any] = {}
+
+    def keep(path: str, a: Array) -> None:
+        arrays[path] = a if isinstance(a, np.ndarray) else k.get(a)
     for name in ("net", "state"):
-        each_array(getattr(run, name), lambda path, a: arrays.update({path: k.get(a)}), name)
+        each_array(getattr(run, name), keep, name)
     text = json.dumps(run.history, indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "history.json") as part:
@@ -86,8 +90,11 @@ def save(run: Run, folder: Path) -> None:
         np.savez(file, json=np.array(text), **arrays)
 
 
-def load_run(folder: str | Path) -> Run:
-    """The run in a folder that `train` wrote. Raises UserError where there is none, or a damaged one."""
+def load_run(folder: str | Path, backend: str | None = None) -> Run:
+    """The run in a folder that `train` wrote; a `backend` takes the place of the one it was trained by.
+
+    Raises UserError where there is none, or a damaged one, or one of a backend that cannot compute here.
+    """
     path = Path(folder) / "model.npz"
     if not path.exists():
         raise UserError(f"there is no run in {folder}: it has no model.npz")
@@ -95,10 +102,13 @@ def load_run(folder: str | Path) -> Run:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             arrays = dict(saved)
         history = json.loads(str(arrays["json"]))
+        history["backend"] = backend or history["backend"]
+        k = load_backend(history["backend"], history["dtype"])
         run = begin(from_settings(history["settings"]), history)
-        k = load_backend(history["backend"])
         net = each_array(run.net, lambda path, a: like(a, arrays[path], k), "net")
         return run._replace(net=net, state=each_array(run.state, lambda path, a: like(a, arrays[path], k), "state"))
+    except BackendError:
+        raise
     except Exception as problem:  # there is no end to what a damaged file can lead to
         reason = re.split(r"\.\s|\n", str(problem))[0]  # what follows is NumPy's advice on trusting the file
         raise UserError(f"{path} is damaged or not a run: {reason}") from problem

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .backend import limit_threads, load_backend
+from .backend import BACKENDS, limit_threads, load_backend
 from .data import Dataset
 from .diagnostics import diagnostics
 from .errors import DataError, UserError
-from .kernels.contract import Array
+from .kernels.contract import Array, Kernels
 from .net import Net
 from .optim import SCHEDULES
 from .preset import Preset, adapt
@@ -26,7 +26,7 @@ from .run import Run, begin, load_run, save, standardised
 from .version import __version__
 
 VALIDATION = 6  # every sixth training image validates, whatever the order of the data: of MNIST's 60,000, 10,000
-PACKAGES = ("numpy", "numba", "scipy")  # whose versions a history names
+PACKAGES = ("numpy", "numba", "scipy")  # whose versions a history names, with those of its backend
 
 
 class DivergedError(UserError):
@@ -58,7 +58,7 @@ def train(
     """
     preset = preset_named(preset) if isinstance(preset, str) else preset
     preset = shaped(adapt(preset, data.x_train.shape[1], epochs, batch, layers), data)
-    load_backend(backend)
+    load_backend(backend, dtype)
     with limit_threads(threads), np.errstate(over="ignore", invalid="ignore"):  # the loop looks for what is not finite
         history = header(preset, data, seed, backend, threads, dtype)
         run = begin(preset, history) if out is None else resumed(preset, history, Path(out), resume, overwrite)
@@ -105,7 +105,7 @@ def learn(run: Run, split: Split, epoch: int, moment: Moment, factor: float, bar
     All randomness comes from (seed, epoch), so a run can stop between any two epochs and go on as if it had not.
     """
     net, state, preset, history = run
-    k, rng, metrics = load_backend(history["backend"]), np.random.default_rng([history["seed"], epoch]), []
+    k, rng, metrics, steps = load_backend(history["backend"]), np.random.default_rng([history["seed"], epoch]), [], []
     for step, rows in enumerate(batches(len(split.x), preset, rng), 1):
         x, y = k.take(split.x, rows), k.take(split.y, rows)
         if preset.shift:
@@ -114,12 +114,19 @@ def learn(run: Run, split: Split, epoch: int, moment: Moment, factor: float, bar
         for signals in preset.rule.signals(k, net, x, y, rng, moment):
             net, stepped = preset.optimisers.apply(k, net, signals, state, factor)
             metrics.append(signals.metrics)
-            for layer, (squares, rate) in stepped.items():
-                if not np.isfinite(squares):
-                    raise DivergedError(f"the weights of {layer} are not finite after step {step} of epoch {epoch}; a lower "
-                                        f"learning rate than {rate} may help")
+            steps.append((step, stepped))
         bar.update()
-    return net, metrics
+    for step, stepped in steps:  # only now: to ask for a number on the way would make a device wait
+        for layer, (squares, rate) in stepped.items():
+            if not np.isfinite(number(k, squares)):
+                raise DivergedError(f"the weights of {layer} are not finite after step {step} of epoch {epoch}; a lower "
+                                    f"learning rate than {rate} may help")
+    return net, [{name: number(k, value) for name, value in m.items()} for m in metrics]
+
+
+def number(k: Kernels, value: Any) -> Any:
+    """A number of a kernel, or a list of them, as plain floats."""
+    return [number(k, one) for one in value] if isinstance(value, list) else k.get(value).item()
 
 
 def shaped(preset: Preset, data: Dataset) -> Preset:
@@ -160,7 +167,7 @@ def tested(run: Run, data: Dataset) -> dict[str, Any]:
 
 
 def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int | None, dtype: str) -> dict[str, Any]:
-    """The history of a run before its first epoch. Raises UserError for data, seed or dtype that cannot work."""
+    """The history of a run before its first epoch. Raises UserError for data or a seed that cannot work."""
     n_val = len(data.x_train) // VALIDATION
     n_train = len(data.x_train) - n_val
     if min(n_train, n_val, len(data.x_test)) < 1 or len(data.classes) < 2:
@@ -168,8 +175,6 @@ def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int 
                         f"{len(data.classes)} classes are too few to learn from")
     if preset.drop_last and preset.batch and preset.batch > n_train:
         raise UserError(f"a batch of {preset.batch} needs as many training images; {data.name} has {n_train}")
-    if dtype not in ("float32", "float64"):
-        raise UserError(f"dtype must be float32 or float64, not {dtype!r}")
     if seed < 0:
         raise UserError(f"the seed must be at least 0, not {seed}")
     return {
@@ -177,7 +182,8 @@ def header(preset: Preset, data: Dataset, seed: int, backend: str, threads: int 
         "sizes": [data.x_train.shape[1], *preset.hidden, len(data.classes)], "shape": list(data.shape),
         "n_train": n_train, "n_val": n_val, "n_test": len(data.x_test), "settings": preset.settings(),
         "read_out": next(iter(preset.rule.read_outs())), "epochs": [], "test_error": None, "read_outs": {},
-        "versions": {"python": platform.python_version(), "ffnp": __version__} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version(), "ffnp": __version__} | {
+            name: version(name) for name in (*PACKAGES, *BACKENDS[backend].packages)},
     }
 
 

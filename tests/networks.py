@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from host import HOST
 
-from ffnp.backend import BACKENDS, load_backend
+from ffnp.backend import load_backend
 from ffnp.net import Dense
 from ffnp.rules.rule import Moment
 from ffnp.run import each_array
 
-KERNELS = {name: load_backend(name) for name in BACKENDS}
+KERNELS = {name: load_backend(name) for name in HOST}
 each_backend = pytest.mark.parametrize("k", KERNELS.values(), ids=KERNELS.keys())
 
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from host import HOST
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 import ffnp
-from ffnp.backend import BACKENDS
 from ffnp.errors import UserError
 from ffnp.rules import PEPITA, Backprop, DirectFeedback, FeedbackAlignment, ForwardForward
 from ffnp.verify import assign_grads, updates
 
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", HOST)
 
 
 def module(*sizes, activation=nn.ReLU, dtype=torch.float64, logits=True, bias=True):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from host import HOST
 
 import ffnp
-from ffnp.backend import BACKENDS
 from ffnp.data import from_arrays
 from ffnp.errors import UserError
 from ffnp.optim import Optimiser, Optimisers
@@ -114,7 +114,7 @@ def few_images(inputs=12, classes=4):
 
 
 @each_preset
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HOST)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_preset_fits_itself_to_the_data(name, backend, dtype):
     run = ffnp.train(name, few_images(), epochs=3, batch=9, layers=(12, 7, 6), backend=backend, dtype=dtype)

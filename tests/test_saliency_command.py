@@ -171,6 +171,17 @@ def test_a_preset_is_trained_first_and_kept(tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(arrays(tmp_path / "here")["bp-small/grad"], arrays(tmp_path / "there")["bp-small/grad"])
 
 
+def test_a_net_is_looked_at_by_the_backend_that_is_named(runs, tmp_path):
+    """Which shows in the last bits of the maps."""
+    for out, more in (("as-trained", ()), ("cpu", ("--backend", "cpu")), ("numpy", ("--backend", "numpy"))):
+        assert saliency(runs / "ff", "--images", 12, "--method", "occlusion", *more, "--out", out) == 0
+    trained, cpu, numpy = (arrays(tmp_path / out)["ff/occlusion"] for out in ("as-trained", "cpu", "numpy"))
+    same, other = numpy, cpu
+    np.testing.assert_array_equal(same, trained)
+    np.testing.assert_allclose(other, trained, rtol=0, atol=1e-4 * np.nanmax(np.abs(trained)))
+    assert not np.array_equal(other, trained, equal_nan=True)
+
+
 def test_a_line_of_pixels_is_an_image_as_well(tmp_path, monkeypatch):
     data = dataset(classes=4)
     monkeypatch.setattr(command, "load", lambda name: data)

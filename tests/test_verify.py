@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from host import HOST
 from tiny import never
 
 from ffnp import cli
@@ -25,9 +26,9 @@ from ffnp.verify.twins import TWINS, twin_of
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_agrees_with_its_twin(name):
-    rows = check.checked(PRESETS[name])
+    rows = check.checked(PRESETS[name], HOST)
     assert {(r.backend, r.dtype, r.data) for r in rows} == {
-        (backend, dtype, data) for backend in BACKENDS for dtype in check.DTYPES for data in check.DATA}
+        (backend, dtype, data) for backend in HOST for dtype in BACKENDS[backend].dtypes for data in check.DATA}
     assert [r for r in rows if not r.passed] == []
 
 
@@ -68,7 +69,7 @@ TAMPERED = {
 @pytest.mark.parametrize("change", TAMPERED.values(), ids=TAMPERED)
 def test_a_tampered_update_fails(change):
     """In float64 on every backend; in float32 too but for what is below its rounding."""
-    rows = check.checked(replace(PRESETS["bp-small"], rule=Tampered(dropout=0.2, change=change)))
+    rows = check.checked(replace(PRESETS["bp-small"], rule=Tampered(dropout=0.2, change=change)), HOST)
     assert not any(r.passed for r in rows if r.dtype == "float64")
 
 
@@ -109,12 +110,12 @@ WRONG = {"bp": Undropped(dropout=0.3), "pepita-icml2022": OtherMasks(sign=1, err
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_rule_fails_in_both_dtypes(name):
-    assert not any(r.passed for r in check.checked(replace(PRESETS[name], rule=WRONG[name])))
+    assert not any(r.passed for r in check.checked(replace(PRESETS[name], rule=WRONG[name]), HOST))
 
 
 def test_the_wrong_sign_of_the_modulation_fails(monkeypatch):
     monkeypatch.setattr(PEPITA, "modulated", lambda self, k, net, x, e: k.add(x, k.project(e, net.feedback[0].W), 1.0))
-    assert not any(r.passed for r in check.checked(PRESETS["pepita-iclr2024"]))
+    assert not any(r.passed for r in check.checked(PRESETS["pepita-iclr2024"], HOST))
 
 
 @pytest.mark.parametrize("preset", ["bp", "ff-hinton2022", "ff-loewe", "pepita-icml2022"])
@@ -124,7 +125,7 @@ def test_a_wrong_step_shows_in_the_weights_alone(preset, monkeypatch):
     slack = replace(recipe.optimisers.layers, momentum=recipe.optimisers.layers.momentum / 2)
     moving = check.movers
     monkeypatch.setattr(check, "movers", lambda o, net: moving(o._replace(layers=slack), net))
-    rows = [r for r in check.checked(recipe) if r.dtype == "float64"]
+    rows = [r for r in check.checked(recipe, HOST) if r.dtype == "float64"]
     assert all(r.update <= r.update_bound for r in rows) and not any(r.passed for r in rows)
 
 
@@ -219,9 +220,11 @@ def test_every_kind_of_step_is_checked_by_a_preset_or_by_test_twins():
 
 # ----- the command -----
 
+ON_HOST = ["--backend", ",".join(HOST)]
+
 
 def test_verify_prints_a_line_for_every_check_and_a_sum(capsys):
-    assert cli.main(["verify", "bp-small", "dfa"]) == 0
+    assert cli.main(["verify", "bp-small", "dfa", *ON_HOST]) == 0
     heading, *lines, empty, total = capsys.readouterr().out.splitlines()
     assert heading.split()[:5] == ["preset", "rule", "backend", "dtype", "data"]
     assert len(lines) == 16 and all(line.endswith("ok") for line in lines) and not empty
@@ -230,17 +233,38 @@ def test_verify_prints_a_line_for_every_check_and_a_sum(capsys):
 
 def test_verify_leaves_with_1_where_a_check_fails(monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "bp-small", replace(PRESETS["bp-small"], rule=Silent()))
-    assert cli.main(["verify", "bp-small"]) == 1
+    assert cli.main(["verify", "bp-small", *ON_HOST]) == 1
     out = capsys.readouterr().out
     assert out.count("FAIL") == 9 and out.endswith("8 checks of 1 presets against torch: 8 FAILED\n")
 
 
 def test_verify_writes_the_table_as_json(tmp_path, capsys):
-    assert cli.main(["verify", "bp-small", "--json", str(tmp_path / "v.json")]) == 0
+    assert cli.main(["verify", "bp-small", *ON_HOST, "--json", str(tmp_path / "v.json")]) == 0
     rows = json.loads((tmp_path / "v.json").read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["v.json"] and len(rows) == 8
     assert rows[0].keys() == {*check.Row._fields, "passed"}
     assert all(row["preset"] == "bp-small" and row["passed"] and row["update"] <= row["update_bound"] for row in rows)
+
+
+def test_verify_checks_the_backends_it_is_told(capsys):
+    assert cli.main(["verify", "bp-small", "--backend", "numpy"]) == 0
+    _, *lines, _, _ = capsys.readouterr().out.splitlines()
+    assert {line.split()[2] for line in lines} == {"numpy"}
+
+
+@pytest.mark.parametrize("missing", ["", "there is no card"])
+def test_verify_checks_all_quick_backends_that_are_here(monkeypatch, capsys, missing):
+    asked = []
+    monkeypatch.setitem(BACKENDS, "cuda", BACKENDS["cuda"]._replace(lacks=lambda: missing, load=BACKENDS["numpy"].load))
+    monkeypatch.setattr(check, "verify", lambda presets, backends: asked.extend(backends) or [])
+    assert cli.main(["verify", "bp-small"]) == 0
+    assert asked == (HOST if missing else [*HOST, "cuda"])
+
+
+def test_verify_refuses_a_backend_before_it_works(monkeypatch, capsys):
+    monkeypatch.setattr(check, "verify", never)
+    assert cli.main(["verify", "bp-small", "--backend", "numpy,zebra"]) == 2
+    assert "there is no backend 'zebra'" in capsys.readouterr().err
 
 
 def test_a_folder_cannot_take_the_table(monkeypatch, tmp_path, capsys):
@@ -257,11 +281,11 @@ def test_a_file_cannot_hold_the_table_below_it(monkeypatch, tmp_path, capsys):
 
 
 def test_ctrl_c_is_told_in_a_word(monkeypatch, capsys):
-    def interrupt(presets):
+    def interrupt(presets, backends):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(check, "verify", interrupt)
-    assert cli.main(["verify", "bp-small"]) == 130
+    assert cli.main(["verify", "bp-small", *ON_HOST]) == 130
     assert capsys.readouterr().err == "ffnp: interrupted\n"
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from host import HOST
 
-from ffnp.backend import BACKENDS
 from ffnp.data import from_arrays
 from ffnp.optim import Optimiser, Optimisers
 from ffnp.preset import Preset
@@ -15,7 +15,7 @@ from ffnp.presets import PRESETS
 from ffnp.rules import Backprop, ForwardForward
 from ffnp.run import each_array
 
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", HOST)
 
 
 def dataset(n=60, test=15, inputs=8, classes=3, name="tiny"):

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from host import HOST
 from hypothesis import strategies as st
 from scenes import Scene, scene
 from strategies import Strategy, forward_forwards, mono_forwards, rates, seeds, told_their_error, unsupervised, widths
 
-from ffnp.backend import BACKENDS
 from ffnp.saliency.scorer import picture
 
 # ----- saliency: scorers and images for them -----
@@ -29,7 +29,7 @@ def scenes(draw: st.DrawFn, rules: Strategy = scored, **fixed: Any) -> Scene:
         "hidden": tuple(draw(st.lists(widths, min_size=2, max_size=3))),
         "classes": draw(st.integers(2, min(4, math.prod(shape)))), "rows": draw(widths), "seed": draw(seeds),
         "bias": draw(st.sampled_from(["fan_in_uniform", None])), "standardise": draw(st.sampled_from([None, (0.13, 0.31)])),
-        "backend": draw(st.sampled_from(list(BACKENDS))),
+        "backend": draw(st.sampled_from(HOST)),
     }
     made = scene(draw(rules), shape, **drawn | fixed)
     score = replace(made.score, read_out=draw(st.sampled_from(list(made.score.rule.read_outs()))), layers=())

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ SHOWN = 10  # rows of a figure, at most
 
 class Options(NamedTuple):
     """What a user can choose. No `methods`: all. None: the data that the runs learned; a window of a sixth of each side,
-    rounded up; half a window as stride; all cores."""
+    rounded up; half a window as stride; the backend that trained the run, or cpu; all cores."""
 
     runs: Sequence[str]
     out: Path
@@ -44,6 +44,7 @@ class Options(NamedTuple):
     data: str | None = None
     window: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
+    backend: str | None = None
     read_out: str = ""
     per_class: bool = False
     metrics: bool = False
@@ -85,7 +86,7 @@ def asked_for(options: Options) -> dict[str, Run | None]:
     at_least(1, threads=1 if options.threads is None else options.threads)
     for name in options.methods:
         one_of("method", name, ["all", *METHODS])
-    given = {named: kept(named) for named in options.runs}
+    given = {named: kept(named, options.backend) for named in options.runs}
     if len({called(named) for named in options.runs}) < len(options.runs):
         raise UserError(f"runs need different names to be told apart, not {', '.join(options.runs)}")
     for named, run in given.items():
@@ -94,10 +95,10 @@ def asked_for(options: Options) -> dict[str, Run | None]:
     return given
 
 
-def kept(named: str) -> Run | None:
+def kept(named: str, backend: str | None) -> Run | None:
     """The run in that folder; None for the name of a preset."""
     if named and ((Path(named) / "model.npz").exists() or (Path(named).exists() and named not in PRESETS)):
-        return load_run(named)
+        return load_run(named, backend)
     if named not in PRESETS:
         raise UserError(f"{named!r} is neither a folder with a run nor a preset; see `ffnp presets`")
     return None
@@ -146,8 +147,9 @@ def make(out: Path) -> None:
 
 def trained(given: Mapping[str, Run | None], data: Dataset, options: Options) -> dict[str, Run]:
     """The runs by name; presets are trained now, each in a folder of its name below --out, where the next call finds it."""
-    return {called(named): run or train(named, data, seed=options.seed, threads=options.threads, out=options.out / named,
-                                        resume=True, progress=named) for named, run in given.items()}
+    how: dict[str, Any] = {"seed": options.seed, "backend": options.backend or "cpu", "threads": options.threads}
+    return {called(named): run or train(named, data, out=options.out / named, resume=True, progress=named, **how)
+            for named, run in given.items()}
 
 
 def can_see(given: Mapping[str, Run | None], data: Dataset, retrain: bool) -> None:

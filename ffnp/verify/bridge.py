@@ -64,7 +64,7 @@ def updates(
     stack = read(module)
     rule = chosen(rule, stack, settings)
     rows, labels = batch(module, stack, x, y)
-    k, net = load_backend(backend), network(rule, stack, rows, labels, classes, seed, feedback)
+    k, net = load_backend(backend, rows.dtype.name), network(rule, stack, rows, labels, classes, seed, feedback)
     net = each_array(net, lambda name, a: k.put(a))
     s = only(rule, [*rule.signals(k, net, k.put(rows), k.put(labels), np.random.default_rng([seed, 1, step]))])
     found = {name: torch.zeros_like(p) for name, p in module.named_parameters()}
