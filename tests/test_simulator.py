@@ -1,0 +1,20 @@
+"""The kernels as plain Python in Numba's simulator, where each of a block's threads is one of the CPU's."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from platforms import needs_compilers
+
+pytestmark = needs_compilers
+
+
+def test_every_kernel_is_right_in_the_simulator():
+    """Small ones, in a process of its own: numba asks for the simulator when it is imported."""
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-k", "computes or multiplies", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, Path(__file__).with_name("test_gpu.py")], env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert not re.search("skipped|failed", done.stdout.splitlines()[-1]), done.stdout
