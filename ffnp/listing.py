@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import zip_longest
 
+import numpy as np
+
 from .backend import BackendError
 from .errors import UserError
 from .kernels.cuda import missing
@@ -19,6 +21,8 @@ MANY = 8  # instructions of one line, beyond which they are counted
 LEGEND = """\
 %f float32, %r and %rd whole numbers of 32 and 64 bits, %p conditions: "@%p1 bra L2" goes on at L2 where %p1 holds.
 Of an array x come its address x.data, its x.shape and more. "add.f32 %f3, %f1, %f2" puts %f1 + %f2 into %f3.
+ld and st load and store: .param what the kernel was given, .global the card's memory, .shared the block's own.
+%tid is the thread's number in its block, %ntid how many it has, %ctaid the block's number; cvt and cvta convert.
 Instructions of one line stand in the order they are in; those of different lines the compiler mixes as it likes."""
 
 
@@ -39,7 +43,8 @@ def listing(name: str, arch: int = 80) -> str:
     Raises UserError for a name or an `arch` that does not exist, BackendError without the compilers.
     """
     if name not in TABLE:
-        raise UserError(f"there is no kernel {name!r}; do you mean {', '.join(difflib.get_close_matches(name, TABLE, 3, 0))}?")
+        near = ", ".join(difflib.get_close_matches(name.lower(), TABLE))
+        raise UserError(f"there is no kernel {name!r}; " + (f"do you mean {near}?" if near else "`ffnp ptx` lists all"))
     lacks = missing.compilers()
     if lacks:
         raise BackendError(f"kernels cannot be compiled here: {lacks}")
@@ -52,15 +57,16 @@ def listing(name: str, arch: int = 80) -> str:
 
 
 def heading(kernel: Kernel, text: str, cc: Capability) -> Iterator[str]:
-    """What the kernel is and takes, as far as it is known here."""
+    """What the kernel is, and what it takes on a card, where it goes without `.loc`: they change what ptxas makes of it."""
     yield from textwrap.wrap(f"{kernel.name}: {computes(kernel)}".rstrip(": "), WIDTH)
     yield (f"sm_{cc[0]}{cc[1]}, blocks of {threads(kernel)} threads, {kernel.shared:,} bytes of shared memory a block, "
            f"barriers at {text.count('bar.sync')} places")
     try:
-        made = assemble(text, cc)
+        made = assemble(ptx(kernel, cc), cc)
         yield f"{made.registers} registers a thread, {made.spilled} bytes spilled, {made.stack} bytes of stack"
     except (FileNotFoundError, RuntimeError) as problem:  # it is not there, or too old for what numba-cuda writes
-        yield from textwrap.wrap(f"registers and spills are for ptxas to say: {problem}", WIDTH)
+        reason = re.search(r"fatal\s*: (.*)", str(problem))
+        yield from textwrap.wrap(f"registers and spills are for ptxas to say: {reason[1] if reason else problem}", WIDTH)
 
 
 def page(kernel: Kernel, text: str) -> Iterator[str]:
@@ -100,9 +106,11 @@ def by_line(body: str) -> dict[int, list[str]]:
 
 
 def readable(kernel: Kernel, text: str) -> str:
-    """The kernel's instructions with names that can be read: of parameters those of Python, labels L2, arrays shared_1."""
+    """The kernel's instructions for reading: names of parameters are those of Python, labels L2, arrays shared_1, and a float32
+    is written as the shortest decimal that rounds to it."""
     names = list(parameters(kernel))
     body = re.sub(r"\w+_param_(\d+)", lambda found: names[int(found[1])], text[text.index("\n{") + 2 : text.rindex("}")])
+    body = re.sub(r"\b0f([0-9A-F]{8})\b", lambda found: str(np.uint32(int(found[1], 16)).view(np.float32)), body)
     return body.replace("$L__BB0_", "L").replace("_cudapy_smem_", "shared_")
 
 

@@ -106,33 +106,21 @@ def assert_right(k: Any, kernel: str, n: Sizes) -> None:
 PRODUCTS = [name for name in TABLE if name.startswith("product_")]
 
 
-class Factors(NamedTuple):
-    """x (B, K) and y (K, O), as they are and as a form wants them."""
-
-    x: np.ndarray
-    y: np.ndarray
-    form: str
-
-    def given(self) -> tuple[np.ndarray, np.ndarray]:
-        a, b = self.x.T if self.form == "tn" else self.x, self.y.T if self.form == "nt" else self.y
-        return np.ascontiguousarray(a), np.ascontiguousarray(b)
-
-
-def factors(name: str, rows: int, columns: int, depth: int) -> Factors:
+def factors(rows: int, columns: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    shapes = (rows, depth), (depth, columns)
-    return Factors(*(rng.standard_normal(shape, dtype=np.float32) for shape in shapes), name.split("_")[1])
+    return rng.standard_normal((rows, depth), dtype=np.float32), rng.standard_normal((depth, columns), dtype=np.float32)
 
 
-def multiply(k: Any, name: str, a: Any, b: Any, out: Any) -> None:
-    """out <- the product by this kernel, wherever the backend `k` computes."""
-    tile, (rows, columns) = int(name.split("_")[2]), out.shape
-    parts = k.device.empty((0, ceil(columns / tile)))
-    grid = ceil(columns / tile), ceil(rows / tile)
-    k.device.launch(TABLE[name], grid, a, b, k.nothing, out, parts, 1.0, 0.0, -inf)
+def multiplication(k: Any, name: str, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], None], Any]:
+    """What launches this kernel to multiply x and y where the backend `k` computes, and the array it will write."""
+    form, tile = name.split("_")[1], int(name.split("_")[2])
+    a, b = k.put(x.T if form == "tn" else x), k.put(y.T if form == "nt" else y)
+    out, grid = k.device.empty((len(x), y.shape[1])), (ceil(y.shape[1] / tile), ceil(len(x) / tile))
+    unwanted = k.device.empty((0, grid[0]))
+    return lambda: k.device.launch(TABLE[name], grid, a, b, k.nothing, out, unwanted, 1.0, 0.0, -inf), out
 
 
-def assert_product(out: np.ndarray, f: Factors, rows: slice = slice(None)) -> None:
-    """Each number to within the roundings of its terms, of these rows."""
-    x, y = f.x[rows].astype(np.float64), f.y.astype(np.float64)
-    assert (np.abs(out[rows] - x @ y) <= len(y) * EPS * (np.abs(x) @ np.abs(y))).all()
+def assert_product(out: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """x y, each number to within the roundings of its terms."""
+    bound = len(y) * EPS * (np.abs(x) @ np.abs(y))
+    assert (np.abs(out - x.astype(np.float64) @ y.astype(np.float64)) <= bound).all()

@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from cases import arguments as sized
 from host import OnHost, leaves, mapped
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from platforms import needs_compilers
 from strategies import ARGUMENTS, arguments, chances, wild_logits
 from test_kernels import MISFITS, STEPS, outcome
 from tolerance import assert_agrees
@@ -19,7 +21,10 @@ from ffnp.kernels import reference
 from ffnp.kernels.cuda.backend import Cuda, rounded_down
 from ffnp.kernels.cuda.compile import ptx
 from ffnp.kernels.cuda.emulated import Emulated
+from ffnp.kernels.cuda.launch import shares
 from ffnp.kernels.cuda.table import TABLE
+
+pytestmark = needs_compilers
 
 
 class Deaf(Emulated):
@@ -89,8 +94,14 @@ def test_no_kernel_makes_the_host_wait(kernel):
 def test_an_array_of_the_host_is_refused():
     """Numba would bring it along, there and back, at every launch."""
     a = np.zeros(3, np.float32)
-    with pytest.raises(TypeError, match="an array of the host cannot go to add: put it on the device first"):
-        k.k.add(k.k.put(a), a, 1.0)
+    with pytest.raises(TypeError, match="blend takes array\\(float32, 1d, C\\) on the device, not ndarray \\(3,\\)"):
+        k.k.blend(k.k.put(a), k.k.put(a), a)
+
+
+def test_an_array_of_other_dimensions_is_refused():
+    """A card would read its shape past the end of what it is passed."""
+    with pytest.raises(TypeError, match="sum_squares takes array\\(float32, 2d, C\\) on the device, not Resident \\(3,\\)"):
+        k.sum_squares(np.zeros(3, np.float32))
 
 
 def test_put_makes_a_copy():
@@ -144,9 +155,15 @@ def test_an_activation_that_does_not_exist_is_refused():
             getattr(k, kernel)(*args, "sign")
 
 
-def test_more_numbers_than_threads_can_count_are_refused():
+@pytest.mark.parametrize("count", [lambda n: k.k.each("scale", n), shares], ids=["a thread each", "shared out"])
+def test_more_numbers_than_threads_can_count_are_refused(count):
     with pytest.raises(ValueError, match="up to 2\\^31 numbers, not 2147483649"):
-        k.k.each("scale", 2**31 + 1)
+        count(2**31 + 1)
+
+
+def test_more_rows_than_a_grid_has_room_for_are_refused():
+    with pytest.raises(ValueError, match="a product of 10 columns may have up to 1048560 rows on CUDA, not 1048561"):
+        k.k.product("nn", None, None, SimpleNamespace(shape=(1048561, 10)))
 
 
 # ----- what a device does with numbers that should not be -----

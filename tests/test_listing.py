@@ -3,6 +3,7 @@
 import inspect
 import re
 
+import numpy as np
 import pytest
 from platforms import needs_compilers
 
@@ -60,6 +61,16 @@ def test_a_page_is_120_columns_wide(shown):
     assert max(map(len, listing.listing(kernel.name).splitlines())) <= 120
 
 
+def test_a_float_is_written_as_a_decimal_of_the_same_bits():
+    kernel = TABLE["softmax"]
+    text = ptx(kernel, lineinfo=True)
+    before, after = (re.findall(r"[^\s,;]+", body) for body in (text[text.index("\n{") + 2 : text.rindex("}")],
+                                                                listing.readable(kernel, text)))
+    floats = [(word[2:], said) for word, said in zip(before, after, strict=True) if re.fullmatch("0f[0-9A-F]{8}", word)]
+    assert len(floats) > 5
+    assert all(f"{np.float32(said).view(np.uint32):08X}" == bits for bits, said in floats)
+
+
 def test_an_instruction_stands_beside_its_line():
     page = listing.listing("add")
     kernel = TABLE["add"]
@@ -81,22 +92,28 @@ def test_an_array_comes_as_its_fields():
 
 @pytest.mark.parametrize("arch", [80, 90])
 def test_the_heading_has_what_ptxas_says(arch):
+    """Of the kernel as it goes to a card: with `.loc` in it, this one takes more registers."""
     cc = divmod(arch, 10)
-    made = assemble(ptx(TABLE["sum_squares"], cc, lineinfo=True), cc)
-    heading = listing.listing("sum_squares", arch).partition("\n\n")[0]
-    assert f"sm_{arch}, blocks of 128 threads, {made.shared} bytes of shared memory" in heading
+    made = assemble(ptx(TABLE["product_nn_128"], cc), cc)
+    heading = listing.listing("product_nn_128", arch).partition("\n\n")[0]
+    assert f"sm_{arch}, blocks of 256 threads, {made.shared:,} bytes of shared memory" in heading
     assert f"{made.registers} registers a thread, {made.spilled} bytes spilled, {made.stack} bytes of stack" in heading
 
 
-@pytest.mark.parametrize("problem", [FileNotFoundError("there is no ptxas here"), RuntimeError("ptxas: unsupported\nversion")])
-def test_without_ptxas_the_page_is_the_same(monkeypatch, problem):
+@pytest.mark.parametrize(("problem", "reason"), [
+    (FileNotFoundError("there is no ptxas here"), "there is no ptxas here"),
+    (RuntimeError("ptxas: it\nfailed"), "ptxas: it failed"),
+    (RuntimeError("ptxas: ptxas x.ptx, line 9; fatal   : Unsupported .version 9.5\nptxas fatal   : aborted"),
+     "Unsupported .version 9.5"),
+])
+def test_without_ptxas_the_page_is_the_same(monkeypatch, problem, reason):
     def fail(text, cc):
         raise problem
 
     whole = listing.listing("add").splitlines()
     monkeypatch.setattr(listing, "assemble", fail)
     page = listing.listing("add").splitlines()
-    assert page[2] == "registers and spills are for ptxas to say: " + " ".join(str(problem).split())
+    assert page[2] == "registers and spills are for ptxas to say: " + reason
     assert page[:2] + page[3:] == whole[:2] + whole[3:]
 
 
@@ -115,6 +132,8 @@ def test_the_command_prints_a_kernel_for_the_card_it_is_told(capsys):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["ad"], "there is no kernel 'ad'; do you mean add"),
+    (["ADD"], "there is no kernel 'ADD'; do you mean add"),
+    (["dense"], "there is no kernel 'dense'; `ffnp ptx` lists all"),
     (["product_nn_256"], "there is no kernel 'product_nn_256'; do you mean product_nn_"),
     (["add", "--arch", "12"], "--arch must be one of 75, 80"),
 ])

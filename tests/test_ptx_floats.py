@@ -168,9 +168,16 @@ def test_floats_become_integers_rounded_as_asked_and_the_nearest_there_is(mode, 
     kind, r = name(dtype)
     x = data.draw(floats())
     limits = np.iinfo(dtype)
-    whole = [0 if math.isnan(f) else f if math.isinf(f) else ROUND[mode](float(f)) for f in x]
+    nothing = (limits.min or limits.max // 2 + 1) if limits.bits == 64 else 0
+    whole = [nothing if math.isnan(f) else f if math.isinf(f) else ROUND[mode](float(f)) for f in x]
     expected = [int(min(max(w, limits.min), limits.max)) for w in whole]
     np.testing.assert_array_equal(compute(f"cvt.{mode}.{kind}.f32 %{r}0, %f1;", x, to=dtype), np.array(expected, dtype))
+
+
+def test_nan_in_float64_becomes_the_highest_bit():
+    for kind, dtype in {"s32": np.int32, "u32": np.uint32}.items():
+        answer = compute(f"cvt.rzi.{kind}.f64 %r0, %fd1;", np.array([np.nan]), to=dtype)
+        np.testing.assert_array_equal(answer.view(np.uint32), [2**31])
 
 
 @pytest.mark.parametrize("mode", ROUND)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from assembly import compiled
 from numba import boolean, cuda, float32, int64, uint32
+from platforms import needs_compilers
 
 from ffnp.kernels.ptx.machine import run
 from ffnp.kernels.ptx.program import Fault
 
+pytestmark = needs_compilers
 ROW, MATRIX = float32[::1], float32[:, ::1]
 SIDE = 8
 

@@ -241,19 +241,23 @@ def test_a_reduction_is_an_atomic_operation_without_an_answer():
 
 # ----- between the threads of a warp -----
 
-PARTNER = {"bfly": lambda t, b: t ^ b, "down": lambda t, b: t + b, "up": lambda t, b: t - b, "idx": lambda t, b: b}
+PARTNER = {  # of thread t, in pieces of `width` threads
+    "bfly": lambda t, b, width: t ^ b, "down": lambda t, b, width: t + b, "up": lambda t, b, width: t - b,
+    "idx": lambda t, b, width: t // width * width + b % width}
 
 
 @pytest.mark.parametrize("mode", PARTNER)
 @few
-@given(st.integers(0, 31))
-def test_a_shuffle_takes_the_number_of_a_partner_in_the_warp_or_ones_own(mode, b):
+@given(st.integers(0, 63), st.sampled_from([8, 16, 32]))
+def test_a_shuffle_takes_the_number_of_a_partner_in_its_piece_of_the_warp_or_ones_own(mode, b, width):
+    """Only bfly may reach into a piece further down. Of b the low five bits count."""
     x = np.random.default_rng(0).integers(0, 2**32, 64, np.uint32)
-    clamp = 0 if mode == "up" else 31
+    clamp = 32 - width << 8 | (0 if mode == "up" else 31)
     took = compute(f"shfl.sync.{mode}.b32 %r0|%p1, %r1, {b}, {clamp}, -1;", x, to=np.uint32)
     found = compute(f"shfl.sync.{mode}.b32 %r2|%p1, %r1, {b}, {clamp}, -1; selp.u32 %r0, 1, 0, %p1;", x, to=np.uint32)
-    partner = [PARTNER[mode](t, b) for t in range(32)] * 2
-    inside = np.array([0 <= p < 32 for p in partner])
-    source = np.where(inside, partner, np.arange(64) % 32) + np.repeat([0, 32], 32)
+    t = np.arange(64) % 32
+    partner, first = PARTNER[mode](t, b % 32, width), t // width * width
+    inside = partner >= first if mode == "up" else partner < first + width
+    source = np.where(inside, partner, t) + np.repeat([0, 32], 32)
     np.testing.assert_array_equal(took, x[source])
     np.testing.assert_array_equal(found, inside)

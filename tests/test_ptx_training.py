@@ -1,18 +1,32 @@
 """Whole trainings by the CUDA kernels, run instruction by instruction on the CPU, against the other backends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import network
+from platforms import needs_compilers
+from strategies import any_rules, deep_problems
+from test_cuda import Deaf
 from tiny import dataset, recipe
 
 import ffnp
 from ffnp.backend import load_backend
 from ffnp.data import from_arrays
+from ffnp.kernels.cuda.backend import Cuda
+from ffnp.optim import Optimiser, Optimisers
 from ffnp.presets import PRESETS
 from ffnp.rules import PEPITA, Backprop, ForwardForward
+from ffnp.rules.rule import Moment
 from ffnp.run import each_array
 from ffnp.saliency.methods import METHODS
 from ffnp.saliency.scorer import Scorer
+from ffnp.training import DivergedError
+from ffnp.verify.check import moments
 
+pytestmark = needs_compilers
 EPS = float(np.finfo(np.float32).eps)
 RULES = {"backprop": Backprop(dropout=0.2), "pepita": PEPITA(dropout=0.1), "forward-forward": ForwardForward(peer=0.03)}
 
@@ -60,6 +74,36 @@ def test_every_preset_trains_and_predicts(name):
     run, _ = assert_as_close_as_the_cpu(preset, data, epochs=epochs, batch=10, layers=(9, 7, 5))
     assert run.predict(data.x_test).shape == (3,)
     assert set(run.history["read_outs"]) == set(preset.rule.read_outs())
+
+
+def learn_unheard(preset, problem, moment=Moment()):
+    """A batch, signals and steps, on a device that nothing comes back from."""
+    k, rule = Cuda(Deaf()), preset.rule
+    net = network(k, rule, problem, "float32", preset.bias)
+    state = preset.optimisers.init(k, net)
+    for signals in rule.signals(k, net, k.put(problem.x.astype(np.float32)), k.put(problem.y), problem.rng, moment):
+        net, _ = preset.optimisers.apply(k, net, signals, state, 1.0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@settings(max_examples=2)
+@given(deep_problems)
+def test_no_batch_of_a_preset_makes_the_host_wait(name, problem):
+    for moment in moments(PRESETS[name]):
+        learn_unheard(PRESETS[name], problem, moment)
+
+
+@given(any_rules, deep_problems, st.sampled_from(["momentum", "adam"]))
+def test_no_batch_of_any_rule_makes_the_host_wait(rule, problem, kind):
+    step = Optimiser(kind, 0.1)
+    learn_unheard(replace(recipe(rule), optimisers=Optimisers(step, step, step)), problem)
+
+
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_a_run_that_diverges_says_so(rule, kind):
+    with pytest.raises(DivergedError, match="the weights of .* are not finite after step 1 of epoch 1"):
+        ffnp.train(recipe(rule, 1e30, kind, batch=25), dataset(), backend="ptx")
 
 
 def test_the_same_seed_gives_the_same_bits():

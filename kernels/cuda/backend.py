@@ -1,6 +1,6 @@
 """The CUDA backend: each kernel of the contract checks what it is given, makes room for the answer and launches what fills it.
 
-It computes in float32 only. Nothing is read back on the way, so the host can be many launches ahead of the device.
+It computes in float32 only. No number comes back on the way: nothing but `get` asks for one.
 """
 
 from collections.abc import Sequence
@@ -89,9 +89,9 @@ class Cuda(Launcher):
         check(x)
         check_shape((len(x), prod(shape)), x)
         check_shape((len(x), 2), moves)
-        height, width, channels = (*shape, 1)[:3]
+        height, width, *channels = shape
         out = self.device.empty(x.shape)
-        self.each("shift", x.size, x, self.put(moves.astype(np.int64)), height, width, channels, out)
+        self.each("shift", x.size, x, self.put(moves.astype(np.int64)), height, width, prod(channels), out)
         return out
 
     # ----- dense layers -----
@@ -140,7 +140,7 @@ class Cuda(Launcher):
         check_shape(z.shape[:1], factor)
         h, squares = self.device.empty(z.shape), self.device.empty(z.shape[:1])
         biases = self.nothing if b is None else b
-        self.launch("activate_rows", len(z), z, row, factor, biases, ACTIVATIONS[activation], h, squares)
+        self.launch("activate_rows", z.shape[:1], z, row, factor, biases, ACTIVATIONS[activation], h, squares)
         return h, squares
 
     def dropout(self, h: Array, rate: float, key: int) -> Array:
@@ -200,7 +200,7 @@ class Cuda(Launcher):
     def normalise(self, h: Array, root: float, tiny: float) -> Array:
         check(h)
         out = self.device.empty(h.shape)
-        self.launch("normalise", len(h), h, root, tiny, out)
+        self.launch("normalise", h.shape[:1], h, root, tiny, out)
         return out
 
     def normalise_batch(self, h: Array) -> Array:
@@ -209,7 +209,7 @@ class Cuda(Launcher):
     def sum_squares(self, h: Array) -> Array:
         check(h)
         out = self.device.empty(h.shape[:1])
-        self.launch("sum_squares", len(h), h, out)
+        self.launch("sum_squares", h.shape[:1], h, out)
         return out
 
     def goodness_signal(
@@ -218,7 +218,7 @@ class Cuda(Launcher):
         check(h, squares, positive, theta)
         check_shape(h.shape[:1], squares, positive, theta)
         post, loss = self.device.empty(h.shape), self.device.empty(h.shape[:1])
-        self.launch("goodness_signal", len(h), h, squares, positive, theta, share, post, loss)
+        self.launch("goodness_signal", h.shape[:1], h, squares, positive, theta, share, post, loss)
         return post, self.mean(loss)
 
     def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
@@ -226,7 +226,7 @@ class Cuda(Launcher):
         check_shape(h.shape[1:], mean)
         m = self.column_sums(h, (1 - keep) / len(h), mean, keep, self.device.empty(mean.shape))
         post = self.device.empty((1, len(mean)))
-        self.launch("centre", 1, m, strength, flat(post))
+        self.launch("centre", (1,), m, strength, flat(post))
         return m, post
 
     # ----- from signals to a step -----
@@ -268,7 +268,7 @@ class Cuda(Launcher):
         counts = [shares(w.size) for w, *_ in parts]
         squares = self.device.empty((sum(counts),))
         for part, blocks, end in zip(parts, counts, accumulate(counts), strict=True):
-            self.launch(name, blocks, *part, squares[end - blocks : end])
+            self.launch(name, (blocks,), *part, squares[end - blocks : end])
         return self.total(squares, 1.0)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..contract import Array
-from .language import cuda
+from .language import config, cuda
 from .table import Kernel
 
 
@@ -33,6 +33,7 @@ class Gpu:
     """The current CUDA device. Each kernel is compiled for it when it is first launched."""
 
     def __init__(self) -> None:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]  # a small net has small grids
         self.compiled: dict[str, Any] = {}
 
     def put(self, a: np.ndarray) -> Array:

@@ -123,9 +123,11 @@ def shift_right(a: Value, by: Value) -> Value:
 
 
 def to_integer(x: Value, dtype: np.dtype) -> Value:
-    """Of a float without fraction: the nearest there is in an integer type, and 0 for NaN."""
-    limits = np.iinfo(dtype)
+    """Of a float without fraction: the nearest there is in an integer type. NaN becomes 0, or where one of the two types has
+    64 bits, only the highest bit is set."""
+    limits, bits = np.iinfo(dtype), 8 * dtype.itemsize
+    nothing = np.array((8 in (x.dtype.itemsize, dtype.itemsize)) << bits - 1, f"u{dtype.itemsize}").view(dtype)
     inside = (x > limits.min) & (x < limits.max)
     ends = np.where(x > 0, dtype.type(limits.max), dtype.type(limits.min))
     whole = np.where(inside, x, 0).astype(dtype)
-    return np.where(np.isnan(x), dtype.type(0), np.where(inside, whole, ends))
+    return np.where(np.isnan(x), nothing, np.where(inside, whole, ends))

@@ -121,7 +121,7 @@ def shuffling(partner: Callable[..., Value]) -> Rule:
     """A number of another thread of the warp, the 32 threads that a GPU runs in step; one's own if the partner is too far.
 
     `shfl.sync.MODE.b32 to|found, value, b, c, members`: c holds the last lane in its low bits, and above them a mask for warps
-    that are cut into smaller pieces.
+    that are cut into smaller pieces; of b the low five bits count.
     """
     def shuffle(i: Instruction, kind: str) -> Step:
         to, given, *rest = i.operands
@@ -132,7 +132,7 @@ def shuffling(partner: Callable[..., Value]) -> Rule:
         def step(machine: Machine, lanes: Lanes, pc: int) -> bool:
             lane, (b, c, _) = machine.lane, [read(machine) for read in reads]
             piece, last = (c >> 8) & 31, c & 31
-            other, inside = partner(lane, b, lane & piece, (lane & piece) | (last & ~piece))
+            other, inside = partner(lane, b & 31, piece, (lane & piece) | (last & ~piece))
             there = np.arange(lane.size) + np.where(inside, other - lane, 0)
             lost = ~lanes.mask[lanes.pick(there)]
             if lost.any():
@@ -204,10 +204,10 @@ TABLE: dict[str, Rule] = {
     **{f"st{space}{v}": storing(space[1:], count) for space in SPACES for v, count in VECTORS},
     **{f"atom{space}.{op}": updating(space[1:], *how) for space in SPACES for op, how in ATOMIC.items()},
     **{f"red{space}.{op}": updating(space[1:], *how, answers=0) for space in SPACES for op, how in ATOMIC.items()},
-    "shfl.sync.idx": shuffling(lambda lane, b, least, most: (least | b, (least | b) <= most)),
-    "shfl.sync.up": shuffling(lambda lane, b, least, most: (lane - b, lane - b >= most)),
-    "shfl.sync.down": shuffling(lambda lane, b, least, most: (lane + b, lane + b <= most)),
-    "shfl.sync.bfly": shuffling(lambda lane, b, least, most: (lane ^ b, (lane ^ b) <= most)),
+    "shfl.sync.idx": shuffling(lambda lane, b, piece, most: (j := (lane & piece) | (b & ~piece), j <= most)),
+    "shfl.sync.up": shuffling(lambda lane, b, piece, most: (lane - b, lane - b >= most)),
+    "shfl.sync.down": shuffling(lambda lane, b, piece, most: (lane + b, lane + b <= most)),
+    "shfl.sync.bfly": shuffling(lambda lane, b, piece, most: (lane ^ b, (lane ^ b) <= most)),
     "bra": Rule((), 1, jump),
     "bra.uni": Rule((), 1, jump),
     "ret": Rule((), 0, leave),
