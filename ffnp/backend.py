@@ -54,8 +54,8 @@ BACKENDS = {
                      lambda: importlib.import_module("ffnp.kernels.reference")),
     "cpu": Backend("Numba and BLAS, on all cores", BOTH, lambda: importlib.import_module("ffnp.kernels.cpu")),
     "cuda": Backend("CUDA kernels by Numba, on an NVIDIA card", SINGLE, on_gpu, missing.gpu, packages=("numba-cuda",)),
-    "ptx": Backend("the CUDA kernels as compiled, run by an interpreter on the CPU: for study, a thousand times slower", SINGLE,
-                   interpreted, missing.compilers, slow=True, packages=("numba-cuda",)),
+    "ptx": Backend("the CUDA kernels as compiled, run by an interpreter on the CPU: for study, thousands of times slower",
+                   SINGLE, interpreted, missing.compilers, slow=True, packages=("numba-cuda",)),
 }
 
 

@@ -61,7 +61,7 @@ def test_without_the_package_or_a_library_of_it_both_cuda_backends_say_how_to_in
 
 
 @pytest.mark.parametrize(("version", "state", "says"), [
-    (0, "", "there is no NVIDIA driver; install one of CUDA 13.0 or newer"),
+    (0, "", "there is no NVIDIA driver; install one of CUDA 13"),
     (12040, "CUDA_SUCCESS", "the NVIDIA driver is of CUDA 12.4, too old"),
     (13000, "CUDA_ERROR_NO_DEVICE", "the NVIDIA driver finds no device"),
     (13000, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "does not start (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)"),
@@ -131,7 +131,7 @@ def test_backends_are_listed_with_what_is_missing(without_card, capsys):
         assert not backend.lacks() or lines[n + 1].strip() == backend.lacks()
 
 
-@pytest.mark.parametrize("command", ["train bp-small", "compare bp-small dfa-small", "verify bp-small"])
+@pytest.mark.parametrize("command", ["train bp-small", "compare bp-small dfa-small", "verify bp-small", "saliency bp-small"])
 def test_a_command_on_a_missing_backend_ends_in_a_sentence_and_leaves_nothing(command, without_card, capsys, tmp_path):
     out = ["--json", str(tmp_path / "out" / "v.json")] if "verify" in command else ["--out", str(tmp_path / "out")]
     assert cli.main([*command.split(), "--backend", "cuda", *out]) == 2

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import limit_threads
+from ..backend import limit_threads, load_backend
 from ..data import Dataset, load
 from ..errors import UserError
 from ..presets import PRESETS, preset
@@ -84,6 +84,8 @@ def asked_for(options: Options) -> dict[str, Run | None]:
     at_least(1, images=options.images)
     at_least(0, seed=options.seed)
     at_least(1, threads=1 if options.threads is None else options.threads)
+    if options.backend:
+        load_backend(options.backend)
     for name in options.methods:
         one_of("method", name, ["all", *METHODS])
     given = {named: kept(named, options.backend) for named in options.runs}

@@ -22,7 +22,7 @@ def gpu() -> str:
         return missing
     (major, minor), (version, state) = toolkit(), driver()
     if not version:
-        return f"there is no NVIDIA driver; install one of CUDA {major}.{minor} or newer"
+        return f"there is no NVIDIA driver; install one of CUDA {major}"
     if version // 1000 < major:
         return (f"the NVIDIA driver is of CUDA {version // 1000}.{version % 1000 // 10}, too old for numba-cuda with CUDA "
                 f'{major}.{minor}; update the driver, or pip install "ffnp[cuda12]" for one of CUDA 12')

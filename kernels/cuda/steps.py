@@ -64,7 +64,7 @@ def momentum(w, v, l2, decay, rate, squares):
 
 
 def adam(w, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2, squares):
-    """`contract.Adam` with fresh = 1 - beta (in float32, 1 - 0.999 is off by 5e-5);  of each block the sum of w^2."""
+    """`contract.Adam` with fresh = 1 - beta (in float32, 1 - 0.999 is off by 5e-5); of each block the sum of w^2."""
     total, i = ZERO, uint32(cuda.grid(1))
     while i < uint32(w.shape[0]):
         old = w[i]
