@@ -60,11 +60,13 @@ BACKENDS = {
 
 
 def load_backend(name: str, dtype: str | None = None) -> Kernels:
-    """The kernels of backend `name`, imported on first use. Raises BackendError for a name that does not exist, for a `dtype`
-    that it does not compute in, and where this machine lacks what it needs."""
+    """The kernels of backend `name`, imported on first use. Raises UserError for a name or a `dtype` that does not exist, and
+    BackendError for a dtype that it does not compute in, and where this machine lacks what it needs."""
     if name not in BACKENDS:
-        raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(BACKENDS)}")
+        raise UserError(f"there is no backend {name!r}; choose one of {', '.join(BACKENDS)}")
     backend = BACKENDS[name]
+    if dtype not in (None, *BOTH):
+        raise UserError(f"dtype must be {' or '.join(BOTH)}, not {dtype!r}")
     if dtype not in (None, *backend.dtypes):
         raise BackendError(f"the {name} backend computes in {' or '.join(backend.dtypes)}, not {dtype}")
     lacks = backend.lacks()

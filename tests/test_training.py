@@ -149,7 +149,7 @@ def test_six_images_are_enough():
 
 @pytest.mark.parametrize("wrong, sentence", [
     ({"epochs": 0}, "at least 1, not 0"), ({"batch": 0}, "at least 1, not 3, 0"), ({"threads": 0}, "threads .* not 0"),
-    ({"threads": -2}, "not -2"), ({"seed": -1}, "seed .* not -1"), ({"dtype": "float16"}, "not float16"),
+    ({"threads": -2}, "not -2"), ({"seed": -1}, "seed .* not -1"), ({"dtype": "float16"}, "not 'float16'"),
     ({"backend": "abacus"}, "no backend 'abacus'"), ({"layers": [8]}, "layers 8 must be the data's 8 inputs"),
     ({"layers": [9, 7]}, "layers 9,7 must be the data's 8 inputs"), ({"layers": []}, "layers"),
     ({"layers": [8, 0]}, "at least 1, not .*0"),
