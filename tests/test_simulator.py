@@ -14,7 +14,8 @@ pytestmark = needs_compilers
 def test_every_kernel_is_right_in_the_simulator():
     """Small ones, in a process of its own: numba asks for the simulator when it is imported."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-k", "computes or multiplies", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, Path(__file__).with_name("test_gpu.py")], env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1"},
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}  # that was meant for this process
+    done = subprocess.run([*command, Path(__file__).with_name("test_gpu.py")], env=env | {"NUMBA_ENABLE_CUDASIM": "1"},
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert not re.search("skipped|failed", done.stdout.splitlines()[-1]), done.stdout
