@@ -104,6 +104,13 @@ def test_an_array_of_other_dimensions_is_refused():
         k.sum_squares(np.zeros(3, np.float32))
 
 
+def test_of_an_array_on_a_device_only_rows_can_be_taken():
+    there = k.k.put(np.zeros((3, 4), np.float32))
+    assert there[1:].shape == (2, 4)
+    with pytest.raises(TypeError, match="only rows .* can be taken, not 0"):
+        there[0]
+
+
 def test_put_makes_a_copy():
     a = np.arange(3)
     there = k.k.put(a)

@@ -131,3 +131,16 @@ def test_the_gate_itself_is_tested_throughout():
 @pytest.mark.parametrize("wrong", BAD)
 def test_the_gate_names_what_is_wrong(wrong):
     assert wrong in faults(BAD[wrong], (8, 0))
+
+
+# ----- the tools -----
+
+
+def test_what_the_assembler_refuses_is_passed_on():
+    with pytest.raises(RuntimeError, match="^ptxas: .*Missing .version directive"):
+        assemble("nonsense", (8, 0))
+
+
+def test_a_tool_that_is_not_here_is_named():
+    with pytest.raises(FileNotFoundError, match="there is no loom here: install nvidia-cuda-nvcc"):
+        tool("loom")
