@@ -14,7 +14,7 @@ from ffnp.kernels.cuda.compile import Assembly, assemble, ptx, tool
 from ffnp.kernels.cuda.language import cuda, float32, uint32, void
 from ffnp.kernels.cuda.table import TABLE, Kernel
 
-pytestmark = needs_compilers
+pytestmark = [needs_compilers, pytest.mark.no_cover]  # others cover the same lines, and to count them takes as long again
 each_card = pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
 
 APPROXIMATE = {  # what may be: each is one step of a function whose result is good to 4 ulp
