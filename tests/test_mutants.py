@@ -170,7 +170,7 @@ CHECKS = {  # of a function that does not have the name of the kernel of the con
     "steps.momentum": right(MANY, "momentum_step"),
     "steps.adam": right(MANY, "adam_step"),
     "products.tiled": right(Sizes(5, 18, 7), *PRODUCTS),  # too narrow for larger tiles
-    "products.blocked": right(Sizes(65, 18, 19), *PRODUCTS),
+    **dict.fromkeys(("products.blocked", "products.fetching", "products.add_rows"), right(Sizes(65, 18, 19), *PRODUCTS)),
     "products.add_up": right(SIZES, "dense_squares"),
 }
 

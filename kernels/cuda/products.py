@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .language import cuda, float32, uint32
 
-ZERO = float32(0.0)
+ZERO, ONE = float32(0.0), float32(1.0)
 FORMS = ("nn", "nt", "tn")
 THREADS = uint32(256)  # of a block
 
@@ -64,11 +64,41 @@ def tiled(form: str) -> Callable[..., None]:
     return product
 
 
+def fetching(tile: int, step: int) -> Callable[..., None]:
+    """A device function that brings a tile of a matrix into shared memory, k first."""
+    numbers = tile * step // 256  # that each thread brings
+
+    @cuda.jit(device=True)
+    def fetch(into, m, k_first, start, count, k0, depth, factor):
+        """into[k, i] <- factor m[k0 + k, start + i], or of m^T unless `k_first`; zeros past the edges."""
+        for q in range(uint32(numbers)):
+            e = uint32(cuda.threadIdx.x) + uint32(q) * THREADS  # neighbouring threads fetch neighbouring numbers
+            if k_first:
+                k, i = e // uint32(tile), e % uint32(tile)
+                into[k, i] = factor * m[k0 + k, start + i] if start + i < count and k0 + k < depth else ZERO
+            else:
+                i, k = e // uint32(step), e % uint32(step)
+                into[k, i] = factor * m[start + i, k0 + k] if start + i < count and k0 + k < depth else ZERO
+
+    return fetch
+
+
+@cuda.jit(device=True)
+def add_rows(sums, squares, row0, rows):
+    """squares_i <- the sum of row i of `sums`, in the column of this block."""
+    t = uint32(cuda.threadIdx.x)
+    cuda.syncthreads()
+    if t < uint32(sums.shape[0]) and row0 + t < rows:
+        total = ZERO
+        for j in range(uint32(16)):
+            total += sums[t, j]
+        squares[row0 + t, uint32(cuda.blockIdx.x)] = total
+
+
 def blocked(form: str, tile: int, part: int, step: int) -> Callable[..., None]:
     """The product by tiles of `tile` x `tile`, `part` x `part` numbers of `out` a thread, `step` deep; tile = 16 part."""
     a_turned, b_turned = form == "tn", form == "nt"
-    padded = tile + 4  # a multiple of 4, so that 4 numbers can be read at once
-    numbers = tile * step // 256  # that each thread brings of a tile
+    fetch, padded = fetching(tile, step), tile + 4  # a multiple of 4, so that 4 numbers can be read at once
 
     def product(a, b, bias, out, squares, alpha, beta, floor):
         """max(beta out + bias + alpha op(a) op(b), floor), a square of numbers a thread."""
@@ -78,8 +108,7 @@ def blocked(form: str, tile: int, part: int, step: int) -> Callable[..., None]:
         here = cuda.local.array((part, part), float32)  # in registers, as all its indices are known when it is compiled
         of_left = cuda.local.array(part, float32)
         of_right = cuda.local.array(part, float32)
-        t = uint32(cuda.threadIdx.x)
-        x, y = t % uint32(16), t // uint32(16)
+        x, y = uint32(cuda.threadIdx.x) % uint32(16), uint32(cuda.threadIdx.x) // uint32(16)
         row0, column0 = uint32(cuda.blockIdx.y) * uint32(tile), uint32(cuda.blockIdx.x) * uint32(tile)
         rows, columns = uint32(out.shape[0]), uint32(out.shape[1])
         depth = uint32(a.shape[0]) if a_turned else uint32(a.shape[1])
@@ -93,20 +122,8 @@ def blocked(form: str, tile: int, part: int, step: int) -> Callable[..., None]:
                 before = out[row, column] if beta != ZERO and row < rows and column < columns else ZERO
                 here[i, j] = beta * before + of_right[j]
         for k0 in range(uint32(0), depth, uint32(step)):
-            for q in range(uint32(numbers)):
-                e = t + uint32(q) * THREADS  # neighbouring threads fetch neighbouring numbers
-                if a_turned:
-                    k, i = e // uint32(tile), e % uint32(tile)
-                    left[k, i] = alpha * a[k0 + k, row0 + i] if row0 + i < rows and k0 + k < depth else ZERO
-                else:
-                    i, k = e // uint32(step), e % uint32(step)
-                    left[k, i] = alpha * a[row0 + i, k0 + k] if row0 + i < rows and k0 + k < depth else ZERO
-                if b_turned:
-                    j, k = e // uint32(step), e % uint32(step)
-                    right[k, j] = b[column0 + j, k0 + k] if column0 + j < columns and k0 + k < depth else ZERO
-                else:
-                    k, j = e // uint32(tile), e % uint32(tile)
-                    right[k, j] = b[k0 + k, column0 + j] if column0 + j < columns and k0 + k < depth else ZERO
+            fetch(left, a, a_turned, row0, rows, k0, depth, alpha)
+            fetch(right, b, not b_turned, column0, columns, k0, depth, ONE)
             cuda.syncthreads()
             for k in range(uint32(step)):
                 for i in range(uint32(part)):
@@ -126,12 +143,7 @@ def blocked(form: str, tile: int, part: int, step: int) -> Callable[..., None]:
                     total += value * value
             sums[y * uint32(part) + uint32(i), x] = total
         if squares.shape[0]:
-            cuda.syncthreads()
-            if t < uint32(tile) and row0 + t < rows:
-                total = ZERO
-                for j in range(uint32(16)):
-                    total += sums[t, j]
-                squares[row0 + t, uint32(cuda.blockIdx.x)] = total
+            add_rows(sums, squares, row0, rows)
 
     return product
 
