@@ -3,8 +3,8 @@
 import functools
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 
@@ -17,17 +17,32 @@ class BackendError(UserError):
     """A backend cannot compute what is wanted, or not here; the message says what is missing, and how to get it."""
 
 
+Threads = Callable[[int | None], AbstractContextManager[Any]]
+
+
+def of_blas(n: int | None) -> AbstractContextManager[Any]:
+    """BLAS's own threads, all that NumPy has. They belong to the whole process."""
+    return threadpool_limits(n, user_api="blas")
+
+
+def of_cpu(n: int | None) -> AbstractContextManager[Any]:
+    from .kernels.cpu.threads import threads
+
+    return threads(n)
+
+
 class Backend(NamedTuple):
     """What it is and computes in. `load` imports the kernels; `lacks` says in a sentence what is missing here to do so, or "".
 
-    A `slow` one is there to be studied, and works only where it is asked for by name. `packages`: what it needs beside those
-    that all need.
+    `threads`: a block in which its host code works on so many threads, None for all cores. A `slow` one is there to be
+    studied, and works only where it is asked for by name. `packages`: what it needs beside those that all need.
     """
 
     says: str
     dtypes: tuple[str, ...]
     load: Callable[[], Kernels]
     lacks: Callable[[], str] = lambda: ""
+    threads: Threads = of_blas
     slow: bool = False
     packages: tuple[str, ...] = ()
 
@@ -52,7 +67,8 @@ BOTH, SINGLE = ("float64", "float32"), ("float32",)
 BACKENDS = {
     "numpy": Backend("NumPy, as the formulas read: the truth that the others are tested against", BOTH,
                      lambda: importlib.import_module("ffnp.kernels.reference")),
-    "cpu": Backend("Numba and BLAS, on all cores", BOTH, lambda: importlib.import_module("ffnp.kernels.cpu")),
+    "cpu": Backend("Numba and BLAS, on all cores", BOTH, lambda: importlib.import_module("ffnp.kernels.cpu"),
+                   threads=of_cpu),
     "cuda": Backend("CUDA kernels by Numba, on an NVIDIA card", SINGLE, on_gpu, missing.gpu, packages=("numba-cuda",)),
     "ptx": Backend("the CUDA kernels as compiled, run by an interpreter on the CPU: for study, thousands of times slower",
                    SINGLE, interpreted, missing.compilers, slow=True, packages=("numba-cuda",)),
@@ -76,12 +92,12 @@ def load_backend(name: str, dtype: str | None = None) -> Kernels:
 
 
 @contextmanager
-def limit_threads(n: int | None) -> Iterator[None]:
-    """Within the block BLAS works on `n` threads (None: on all cores). Enter it after the backend is imported.
-
-    Raises UserError unless n is at least 1.
-    """
+def threads(n: int | None, *backends: str) -> Iterator[None]:
+    """Within the block these backends work on `n` threads (None: on all cores). Raises UserError unless n is at least 1."""
     if n is not None and n < 1:
         raise UserError(f"--threads must be at least 1, not {n}")
-    with threadpool_limits(n):
+    with ExitStack() as stack:
+        for name in backends:
+            stack.enter_context(BACKENDS[name].threads(n))
         yield
+

@@ -20,7 +20,7 @@ from .net import Net
 from .rules import PEPITA, AdaptiveFeedback, DirectFeedback, FeedbackAlignment, Rule
 from .rules.classifier import Classifier
 from .rules.contrast import Contrast
-from .rules.pepita import product
+from .rules.pepita import projection
 from .rules.rule import Moment
 from .run import each_array
 
@@ -169,7 +169,7 @@ def paths(rule: Rule, net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
     if isinstance(rule, DirectFeedback):
         return [(B.W, reduce(np.matmul, Ws[l:])) for l, B in enumerate(net.feedback, 1)]
     if isinstance(rule, (PEPITA, AdaptiveFeedback)):
-        return [(-getattr(rule, "sign", -1) * product(load_backend("numpy"), net.feedback), reduce(np.matmul, Ws))]
+        return [(-getattr(rule, "sign", -1) * projection(load_backend("numpy"), net.feedback), reduce(np.matmul, Ws))]
     return []
 
 

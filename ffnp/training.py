@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .backend import BACKENDS, limit_threads, load_backend
+from .backend import BACKENDS, load_backend
+from .backend import threads as on_threads
 from .data import Dataset
 from .diagnostics import diagnostics
 from .errors import DataError, UserError
@@ -59,7 +60,7 @@ def train(
     preset = preset_named(preset) if isinstance(preset, str) else preset
     preset = shaped(adapt(preset, data.x_train.shape[1], epochs, batch, layers), data)
     load_backend(backend, dtype)
-    with limit_threads(threads), np.errstate(over="ignore", invalid="ignore"):  # the loop looks for what is not finite
+    with on_threads(threads, backend), np.errstate(over="ignore", invalid="ignore"):  # the loop looks for what is not finite
         history = header(preset, data, seed, backend, threads, dtype)
         run = begin(preset, history) if out is None else resumed(preset, history, Path(out), resume, overwrite)
         split = prepared(run, data)

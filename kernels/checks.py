@@ -36,3 +36,16 @@ def check_step(layers: Sequence[Layer], pairs: list[Pair], check: Callable[..., 
         check(W, pre, post)
         check_shape((len(pre), len(W)), pre)
         check_shape((1 if len(post) == 1 else len(pre), W.shape[1]), post)
+
+
+def check_activate(z: Array, factor: Array | None, rows: Array | None, labels: Array | None, b: Array | None) -> None:
+    """Raises ValueError unless these fit the kernel `activate`, IndexError for a label that has no row."""
+    check(z, factor, rows, b)
+    check_shape(z.shape[:1], factor, labels)
+    check_shape(z.shape[1:], b)
+    if (rows is None) != (labels is None):
+        raise ValueError("rows and labels come together or not at all")
+    if rows is not None:
+        check_shape((len(rows), z.shape[1]), rows)
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(rows)):
+            raise IndexError(f"labels from {labels.min()} to {labels.max()} do not all stand in {len(rows)} rows")

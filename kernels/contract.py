@@ -112,17 +112,23 @@ class Kernels(Protocol):
     def project(self, delta: Array, M: Array) -> Array:
         """delta M^T: an error brought back through W, or through a feedback matrix.  (B, O) (I, O) -> (B, I)."""
 
+    def correlate(self, a: Array, b: Array) -> Array:
+        """a^T b: which columns of a go with which of b.  (B, I) (B, O) -> (I, O)."""
+
     def patch(self, z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
         """z + (to - x)_S W_S, S = `columns` (n,): what z = x W becomes where these inputs take their values from `to`.
 
         (B, O) (B, I) (B, I) (I, O) (n,) different integers -> (B, O). Raises IndexError for a column >= I.
         """
 
-    def activate(self, z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-        """h = f(factor_i (z_ij + row_j) + b_j) and sum_j h_ij^2: a layer from a product known already.
+    def activate(
+        self, z: Array, factor: Array | None, rows: Array | None, labels: Array | None, b: Array | None, activation: str
+    ) -> tuple[Array, Array]:
+        """h_i = f(factor_i (z_i + rows[labels_i]) + b) and sum_j h_ij^2: a layer from a product z = x W known already.
 
-        (B, O) (O,) (B,) (O,) -> (B, O), (B,); f as in `dense`. With `factor` = 1 / norm this is `dense` of the normalised
-        input, since (x / r) W = (x W) / r; `row` is what inputs that all rows share add to the product.
+        (B, O) (B,) (C, O) (B,) (O,) -> (B, O), (B,); f as in `dense`. Without `factor` it is 1; `rows` and `labels` come
+        together or not at all. With `factor` = 1 / norm this is `dense` of the normalised input, since (x / r) W = (x W) / r;
+        `rows` holds what a label that is written into the input adds to the product.
         """
 
     def dropout(self, h: Array, rate: float, key: int) -> Array:
@@ -161,6 +167,10 @@ class Kernels(Protocol):
     def normalise(self, h: Array, root: float, tiny: float) -> Array:
         """h / (|h| / root + tiny) per row: sqrt(O) as root makes the mean square 1. A zero row stays.  (B, O) -> (B, O)."""
 
+    def inverse_norm(self, squares: Array, more: float, root: float, tiny: float) -> Array:
+        """1 / (sqrt(s + more) / root + tiny): what `normalise` multiplies a row by, of its sum of squares s; 1 where s + more
+        is 0.  (B,) -> (B,). `more` is the square of what has been written into every row since."""
+
     def normalise_batch(self, h: Array) -> Array:
         """h / ||h||, the Frobenius norm of all rows together; zeros stay.  (B, O) -> (B, O).
 
@@ -170,12 +180,15 @@ class Kernels(Protocol):
     def sum_squares(self, h: Array) -> Array:
         """sum_j h_j^2 per row.  (B, O) -> (B,)."""
 
-    def goodness_signal(self, h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, Number]:
+    def goodness_signal(
+        self, h: Array, squares: Array, positive: Array, theta: Array, share: float, least: float
+    ) -> tuple[Array, Number]:
         """(p - t) share h with p = sigmoid(G - theta), t = `positive` 1 or 0.  (B, O) (B,) (B,) (B,) -> (B, O), number.
 
         The goodness G is `share` of the sum of squares: 1 for the sum, 1 / O for the mean; each row has its own threshold
         theta. The signal is half the gradient in z of the logistic loss softplus((1 - 2 t) (G - theta)) through a ReLU
-        layer; the number is the mean loss. Stable at any margin. Hinton 2022, section 2.
+        layer; the number is the mean loss. A row with |p - t| <= `least` is sent zeros. Stable at any margin. Hinton 2022,
+        section 2.
         """
 
     def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .checks import check, check_shape, check_step
+from .checks import check, check_activate, check_shape, check_step
 from .contract import Adam, Array, Layer, Momentum, Pair
 
 Function = Callable[[Array], Array]
@@ -111,6 +111,11 @@ def project(delta: Array, M: Array) -> Array:
     return delta @ M.T
 
 
+def correlate(a: Array, b: Array) -> Array:
+    check(a, b)
+    return a.T @ b
+
+
 def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
     check(z, x, to, W)
     check_shape(x.shape, to)
@@ -118,11 +123,12 @@ def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
     return z + (to[:, columns] - x[:, columns]) @ W[columns]
 
 
-def activate(z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-    check(z, row, factor, b)
-    check_shape(z.shape[1:], row, b)
-    check_shape(z.shape[:1], factor)
-    a = factor[:, None] * (z + row)
+def activate(
+    z: Array, factor: Array | None, rows: Array | None, labels: Array | None, b: Array | None, activation: str
+) -> tuple[Array, Array]:
+    check_activate(z, factor, rows, labels, b)
+    a = z if rows is None else z + rows[labels]
+    a = a if factor is None else factor[:, None] * a
     h = ACTIVATIONS[activation](a if b is None else a + b)
     return h, sum_squares(h)
 
@@ -201,6 +207,12 @@ def normalise(h: Array, root: float, tiny: float) -> Array:
     return h / np.where(norm != 0, norm / h.dtype.type(root) + h.dtype.type(tiny), 1)
 
 
+def inverse_norm(squares: Array, more: float, root: float, tiny: float) -> Array:
+    check(squares)
+    norm = np.sqrt(squares + squares.dtype.type(more))
+    return 1 / np.where(norm != 0, norm / squares.dtype.type(root) + squares.dtype.type(tiny), norm.dtype.type(1))
+
+
 def normalise_batch(h: Array) -> Array:
     check(h)
     norm = np.sqrt(sum_squares(h).sum())
@@ -212,13 +224,16 @@ def sum_squares(h: Array) -> Array:
     return (h * h).sum(axis=1)
 
 
-def goodness_signal(h: Array, squares: Array, positive: Array, theta: Array, share: float) -> tuple[Array, float]:
+def goodness_signal(
+    h: Array, squares: Array, positive: Array, theta: Array, share: float, least: float
+) -> tuple[Array, float]:
     check(h, squares, positive, theta)
     check_shape(h.shape[:1], squares, positive, theta)
     margin = share * squares - theta
     loss = np.logaddexp(0, (1 - 2 * positive) * margin)
-    post = ((sigmoid(margin) - positive) * share).astype(h.dtype)[:, None] * h
-    return post, float(loss.mean()) if len(loss) else 0.0
+    weight = np.where(positive == 1, -sigmoid(-margin), sigmoid(margin))  # p - t, without the rounding of p near 1
+    weight[np.abs(weight) <= least] = 0
+    return (weight * share).astype(h.dtype)[:, None] * h, float(loss.mean()) if len(loss) else 0.0
 
 
 def sigmoid(x: Array) -> Array:

@@ -12,7 +12,7 @@ from strategies import deep_problems, pepitas, problems, seeds
 from ffnp.errors import UserError
 from ffnp.optim import Optimiser, Optimisers
 from ffnp.rules import PEPITA, AdaptiveFeedback
-from ffnp.rules.pepita import product, rescaled
+from ffnp.rules.pepita import projection, rescaled
 from ffnp.rules.rule import Moment
 
 plain = pepitas(update="modulated", dropout=0.0, norm="none")
@@ -34,7 +34,7 @@ def host(k, net, rule, p):
         z = hs[-1] @ k.get(net.layers[-1].W) + k.get(net.layers[-1].b)
         P = np.exp(z - z.max(axis=1, keepdims=True))
         return hs, P / P.sum(axis=1, keepdims=True)
-    Y, F = np.eye(net.classes)[p.y], k.get(product(k, net.feedback))
+    Y, F = np.eye(net.classes)[p.y], k.get(projection(k, net.feedback))
     h, P = up(p.x)
     g, Q = up(p.x + rule.sign * (P - Y) @ F.T)
     return h, g, P, Q, Y
@@ -252,7 +252,7 @@ def test_for_a_batch_of_one_both_norms_are_one(k, rule, p, seed):
 def test_f_has_the_papers_deviation(feedback, hidden):
     """0.05 sqrt(2 / I): 2.5e-3 for MNIST. A product of wide normal factors comes near it, within a tenth a layer."""
     net = PEPITA(feedback=feedback).init(np.random.default_rng(0), (784, *hidden, 10), "he_uniform", None, "float64")
-    F, expected = product(KERNELS["numpy"], net.feedback), 0.05 * (2 / 784) ** 0.5
+    F, expected = projection(KERNELS["numpy"], net.feedback), 0.05 * (2 / 784) ** 0.5
     assert F.shape == (784, 10) and abs(F.mean()) < expected / 10
     assert F.std() == pytest.approx(expected, rel=0.02 if feedback == "uniform" else 0.1 * len(hidden))
     assert len(net.feedback) == (1 if feedback == "uniform" else len(hidden) + 1)
@@ -262,7 +262,7 @@ def test_f_has_the_papers_deviation(feedback, hidden):
 @given(p=deep_problems, target=st.sampled_from([1e-3, 0.5, 7.0]))
 def test_rescaling_gives_the_product_its_deviation_and_keeps_its_direction(k, p, target):
     net = network(k, PEPITA(feedback="product"), p)
-    before, after = (k.get(product(k, feedback)) for feedback in (net.feedback, rescaled(k, net.feedback, target)))
+    before, after = (k.get(projection(k, feedback)) for feedback in (net.feedback, rescaled(k, net.feedback, target)))
     assume(before.std() > 1e-9)
     assert after.std() == pytest.approx(target, rel=1e-10)
     assert cosine(before, after) == pytest.approx(1, abs=1e-12)
@@ -286,9 +286,9 @@ def test_mirroring_turns_f_to_the_product_of_the_weights(k, top):
     rule = replace(MIRRORED, mirror_top=top)
     start = put(k, rule.init(np.random.default_rng(0), (20, 30, 25, 5), "he_normal", None, "float64"))
     W = np.linalg.multi_dot([k.get(layer.W) for layer in start.layers])
-    before = cosine(k.get(product(k, start.feedback)), W)
+    before = cosine(k.get(projection(k, start.feedback)), W)
     net = trained(k, rule, start, 1, 400)
-    F = k.get(product(k, net.feedback))
+    F = k.get(projection(k, net.feedback))
     assert abs(before) < 0.3 and cosine(F, W) > 0.7
     assert F.std() == pytest.approx(0.05 * (2 / 20) ** 0.5, rel=1e-12)
     np.testing.assert_array_equal(np.linalg.multi_dot([k.get(layer.W) for layer in net.layers]), W)

@@ -13,7 +13,7 @@ from views import scenes
 from ffnp.errors import UserError
 from ffnp.net import Dense
 from ffnp.rules import PEPITA, AdaptiveFeedback, Backprop
-from ffnp.rules.pepita import product
+from ffnp.rules.pepita import projection
 from ffnp.saliency import perturbation as module
 from ffnp.saliency.gradient import gradient
 from ffnp.saliency.perturbation import perturbation
@@ -23,7 +23,7 @@ from ffnp.saliency.scorer import probability
 def host(score):
     """The first layers' (W, b), and F, on the host."""
     k = score.k
-    return [(k.get(W), 0 if b is None else k.get(b)) for W, b in score.net.layers], k.get(product(k, score.net.feedback))
+    return [(k.get(W), 0 if b is None else k.get(b)) for W, b in score.net.layers], k.get(projection(k, score.net.feedback))
 
 
 def activity(rule, layers, x):

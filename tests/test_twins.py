@@ -10,7 +10,7 @@ from networks import KERNELS, each_backend
 from strategies import any_rules, seeds
 from tiny import recipe
 
-from ffnp.backend import limit_threads
+from ffnp.backend import threads
 from ffnp.kernels import reference
 from ffnp.net import Dense
 from ffnp.optim import VELOCITIES, Optimiser, Optimisers
@@ -29,7 +29,7 @@ BOUND = 1e-10  # what the check asks of one update in float64
 def differences(k, preset, moment, seed=0):
     """Of the first update, and of the weights after four steps; and whether the twin met a kink, or the difference of
     equal numbers: those of a layer with one unit left, normalised, are 1 and 1."""
-    with limit_threads(1):
+    with threads(1, "numpy"):
         case = check.drawn(preset, "random", moment, seed)
         case = case._replace(batches=case.batches[:4])
         twin, ours = check.twin_course(case), check.our_course(case, k, "float64")

@@ -20,11 +20,13 @@ from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, proper_rat
 
 
 class Pass(NamedTuple):
-    """One forward pass: what each layer `received`, h_0 .. h_{L-1}; `active`, the hidden f(z) before dropout; logits (B, C)."""
+    """One forward pass: what each layer `received`, h_0 .. h_{L-1}; `active`, the hidden f(z) before dropout; logits (B, C);
+    the first layer's `product` x W (B, O), if it was asked for."""
 
     received: list[Array]
     active: list[Array]
     logits: Array
+    product: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Classifier(ABC):
         self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
     ) -> Iterator[Signals]:
         keys = self.keys(net, rng)
-        up = self.forward(k, net, x, keys)
+        up = self.forward(k, net, x, keys, self.product(k, net, x))
         e, loss = k.softmax_error(up.logits, y)
         yield Signals(len(x), self.pairs(k, net, up, e, y, keys), metrics={"loss": loss})
 
@@ -64,13 +66,21 @@ class Classifier(ABC):
         """The keys of one batch: the same key, the same mask."""
         return rng.integers(2**32, size=len(net.layers) - 1).tolist()
 
-    def forward(self, k: Kernels, net: Net, x: Array, keys: Sequence[int | None] | None = None) -> Pass:
-        """The pass of x (B, I); without keys no unit is dropped."""
+    def forward(
+        self, k: Kernels, net: Net, x: Array, keys: Sequence[int | None] | None = None, product: Array | None = None
+    ) -> Pass:
+        """The pass of x (B, I); without keys no unit is dropped. `product`: the first layer's x W where it is known already."""
         received, active = [x], []
-        for layer, key in zip(net.layers[:-1], keys or [None] * len(net.layers[:-1]), strict=True):
-            active.append(k.dense(received[-1], *layer, self.activation))
+        for l, (layer, key) in enumerate(zip(net.layers[:-1], keys or [None] * len(net.layers[:-1]), strict=True)):
+            known = l == 0 and product is not None
+            active.append(k.activate(product, None, None, None, layer.b, self.activation)[0] if known
+                          else k.dense(received[-1], *layer, self.activation))
             received.append(self.passed_on(k, active[-1], key))
-        return Pass(received, active, k.dense(received[-1], *net.layers[-1], "linear"))
+        return Pass(received, active, k.dense(received[-1], *net.layers[-1], "linear"), product)
+
+    def product(self, k: Kernels, net: Net, x: Array) -> Array | None:
+        """x W of the first layer (B, O), for a rule that needs it once more."""
+        return None
 
     def passed_on(self, k: Kernels, h: Array, key: int | None) -> Array:
         """What the next layer receives of h (B, O)."""

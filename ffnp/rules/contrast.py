@@ -19,6 +19,7 @@ What makes an example positive or negative is the business of `forward_forward` 
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ from ..kernels.contract import Array, Kernels, Pair
 from ..net import Net, dense, stack
 from ..optim import Signals
 from .rule import one_of, proper_rate
+
+Answer = tuple[Array, Array]  # of a layer: h (B, O) and its sums of squares (B,)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Contrast:
     after normalisation (Olsen's program). The signal is then 1 - `dropout` of the gradient, as there.
     `peer`: strength of peer normalisation, `peer_keep` of its running mean.
     `softmax_from`: the first layer (from 1) that the head sees; None: no head.
+    `sparing`: rows that a layer is sure of, where |p - t| is below the rounding error of numbers near 1, are left out of its
+    update, which they could change by no more than that.
     """
 
     goodness: str = "sum"
@@ -58,6 +63,7 @@ class Contrast:
     peer: float = 0.0
     peer_keep: float = 0.9
     softmax_from: int | None = 2
+    sparing: bool = True
 
     def __post_init__(self) -> None:
         one_of("goodness", self.goodness, ("sum", "mean"))
@@ -87,21 +93,31 @@ class Contrast:
         return rng.integers(2**32, size=len(net.layers)).tolist() if self.dropout else []
 
     def contrast(
-        self, k: Kernels, net: Net, positive: Array, negative: Array, trained: Sequence[int], keys: Sequence[int] = ()
+        self, k: Kernels, net: Net, positive: Array, negative: Array, trained: Sequence[int], keys: Sequence[int] = (),
+        first: Answer | None = None,
     ) -> Signals:
         """The rule itself: the signals to the `trained` layers for B positive and B negative inputs. Nothing is drawn here.
 
         Both passes run as one of 2 B rows, the positive ones first; row i of one is the partner of row i of the other.
+        `first`: as in `forward`, for all 2 B rows.
         """
-        B, upto = len(positive), len(net.layers) if self.collaborate else max(trained, default=-1) + 1
-        passes = list(self.forward(k, net, k.vstack(positive, negative), upto, keys))
+        upto = len(net.layers) if self.collaborate else max(trained, default=-1) + 1
+        passes = list(itertools.islice(self.forward(k, net, k.vstack(positive, negative), keys, first), upto))
+        return self.compare(k, net, passes, len(positive), trained, keys)
+
+    def compare(
+        self, k: Kernels, net: Net, passes: Sequence[tuple[Array, Array, Array]], B: int, trained: Sequence[int],
+        keys: Sequence[int],
+    ) -> Signals:
+        """The signals of what `forward` has found for B positive rows and B negative ones below them."""
         hs = [self.masked(k, h, keys, l) for l, (_, h, _) in enumerate(passes)]
         squares = [k.sum_squares(h) for h in hs] if keys else [own for _, _, own in passes]  # (2 B,) each
         thetas = self.thresholds(k, hs, squares)
-        targets = k.put(np.repeat([1, 0], B).astype(positive.dtype))
+        targets = k.put(np.repeat([1, 0], B).astype(net.layers[0].W.dtype))
         pairs, means, losses = {}, list(net.means), []
         for l in trained:
-            post, loss = k.goodness_signal(hs[l], squares[l], targets, thetas[l], self.alpha * self.share(hs[l]))
+            share, least = self.alpha * self.share(hs[l]), np.finfo(hs[l].dtype).eps / 2 if self.sparing else 0.0
+            post, loss = k.goodness_signal(hs[l], squares[l], targets, thetas[l], share, least)
             pairs[l] = [Pair(passes[l][0], post)]
             losses.append(loss)
             if self.peer:
@@ -125,13 +141,20 @@ class Contrast:
         return thetas
 
     def forward(
-        self, k: Kernels, net: Net, h: Array, upto: int | None = None, keys: Sequence[int] = ()
+        self, k: Kernels, net: Net, x: Array, keys: Sequence[int] = (), first: Answer | None = None
     ) -> Iterator[tuple[Array, Array, Array]]:
-        """What each layer receives (B, I), answers (B, O), and the answer's sum of squares (B,), bottom up, for inputs h. With
-        `keys`, units drop out on the way up; each answer is whole."""
-        for l, layer in enumerate(net.layers[:upto]):
-            received = self.normalise(k, h) if l or self.norm_input else h
-            received = self.masked(k, received, keys, l - 1) if l else received
+        """What each layer receives (B, I), answers (B, O), and the answer's sum of squares (B,), bottom up, for inputs x. With
+        `keys`, units drop out on the way up; each answer is whole. `first`: the first layer's answer and its squares, where
+        they are known already."""
+        received = self.normalise(k, x) if self.norm_input else x
+        h, squares = first or k.dense_squares(received, *net.layers[0], "relu")
+        yield received, h, squares
+        yield from self.upward(k, net, h, keys)
+
+    def upward(self, k: Kernels, net: Net, h: Array, keys: Sequence[int] = ()) -> Iterator[tuple[Array, Array, Array]]:
+        """As `forward`, above the first layer, which answers h."""
+        for l, layer in enumerate(net.layers[1:]):
+            received = self.masked(k, self.normalise(k, h), keys, l)
             h, squares = k.dense_squares(received, *layer, "relu")
             yield received, h, squares
 
@@ -140,7 +163,11 @@ class Contrast:
         return k.dropout(h, self.dropout, keys[l]) if keys else h
 
     def normalise(self, k: Kernels, h: Array) -> Array:
-        return h if self.norm == "none" else k.normalise(h, h.shape[1] ** 0.5 if self.norm == "rms" else 1.0, self.tiny)
+        return h if self.norm == "none" else k.normalise(h, self.root(h.shape[1]), self.tiny)
+
+    def root(self, units: int) -> float:
+        """The length of a normalised row."""
+        return units**0.5 if self.norm == "rms" else 1.0
 
     def threshold(self, h: Array) -> float:
         return self.theta * h.shape[1] if self.theta_per_unit else self.theta
@@ -155,18 +182,21 @@ class Contrast:
         """The input of a pass that is told no class, for images x."""
         return x
 
-    def features(self, k: Kernels, net: Net, x: Array, keys: Sequence[int] = ()) -> Array:
-        """What the head sees of images x: the normalised activities of the counted layers, (B, their units)."""
-        passes = list(enumerate(self.forward(k, net, self.unlabelled(k, net, x), keys=keys)))
-        counted = passes[(self.softmax_from or 1) - 1 :]
-        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, (_, h, _) in counted))
+    def features(self, k: Kernels, net: Net, x: Array) -> Array:
+        """What the head sees of images x, (B, its inputs)."""
+        return self.seen(k, [h for _, h, _ in self.forward(k, net, self.unlabelled(k, net, x))])
+
+    def seen(self, k: Kernels, hs: Sequence[Array], keys: Sequence[int] = ()) -> Array:
+        """What the head sees where the layers answer hs: the normalised activities of the counted ones, (B, their units)."""
+        counted = list(enumerate(hs))[(self.softmax_from or 1) - 1 :]
+        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, h in counted))
 
     def head_signal(
-        self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]
+        self, k: Kernels, net: Net, hs: Sequence[Array], y: Array, keys: Sequence[int]
     ) -> tuple[list[Pair], Array, float]:
-        """The head's pairs, its logits (B, C) and its cross-entropy; the layers below are sent nothing."""
+        """The head's pairs, its logits (B, C) and its cross-entropy where the layers answer hs; they are sent nothing."""
         assert net.head is not None  # softmax_from makes one
-        features = self.features(k, net, x, keys)
+        features = self.seen(k, hs, keys)
         logits = k.dense(features, *net.head, "linear")
         delta, loss = k.softmax_error(logits, y)
         return [Pair(features, delta)], logits, loss

@@ -1,6 +1,9 @@
 """Supervised Forward-Forward (Hinton 2022, arXiv:2212.13345, section 3.3). How layers learn stands in `contrast`; here are
 
     label      the class is written into the input: the right one makes a positive, a wrong one a negative example
+    first layer  what an image gives to it is the same whatever label is written in: x W = (image part) W + (a row of W for
+               the label), and the norm of x is one factor a row. So all passes share one product, and all labels do in telling
+               the class (`Shared`)
     read-outs  goodness: the label whose goodness, summed over layers, is highest.  softmax: one pass with a neutral label
 
 Published codes differ in every choice; each is a field of `ForwardForward` or `Contrast`, and presets name them.
@@ -8,7 +11,7 @@ Published codes differ in every choice; each is a field of `ForwardForward` or `
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from ..errors import UserError
 from ..kernels.contract import Array, Kernels
 from ..net import Net
 from ..optim import Signals
-from .contrast import Contrast, first_layer
+from .contrast import Answer, Contrast, first_layer
 from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, scores
 
 # Whose labels make the negatives: name -> labels from (k, y, the head's logits, rng). The permuted ones are sometimes right.
@@ -26,6 +29,15 @@ NEGATIVES: dict[str, Callable[[Kernels, Array, Array, np.random.Generator], Arra
     "permuted": lambda k, y, z, rng: k.take(y, rng.permutation(len(y))),
     "permuted once": lambda k, y, z, rng: k.take(y, np.random.default_rng(0).permutation(len(y))),
 }
+
+
+class Shared(NamedTuple):
+    """The first layer's product before a label is written in: `z (B, O)` of the images, whose sums of squares are
+    `squares (B,)`, and what each label adds to it, `slots (C + 1, O)`; the last row is what the neutral slots add."""
+
+    z: Array
+    squares: Array
+    slots: Array
 
 
 @dataclass(frozen=True)
@@ -70,16 +82,19 @@ class ForwardForward(Contrast):
     def signals(
         self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
     ) -> Iterator[Signals]:
-        stage, L = moment.stage, len(net.layers)
+        stage, L, shared = moment.stage, len(net.layers), self.shared(k, net, x)
         logits, head, metrics = np.zeros((len(x), net.classes), x.dtype), None, {}
         if net.head and (self.schedule == "joint" or stage == L):
-            head, logits, metrics["head_loss"] = self.head_signal(k, net, x, y, self.keys(rng, net))
+            keys, (h, _) = self.keys(rng, net), self.told(k, net, shared, None)
+            hs = [h, *(h for _, h, _ in self.upward(k, net, h, keys))]
+            head, logits, metrics["head_loss"] = self.head_signal(k, net, hs, y, keys)
         wrong = NEGATIVES[self.negatives](k, y, logits, rng)
         if self.negatives.startswith("permuted"):
             metrics["false_negatives"] = k.agreement(wrong, y)
         trained = range(L) if self.schedule == "joint" else range(stage, min(stage + 1, L))
         positive, negative = (self.labelled(k, x, labels, net) for labels in (y, wrong))
-        layers = self.contrast(k, net, positive, negative, trained, self.keys(rng, net))
+        h = k.vstack(*(self.told(k, net, shared, labels)[0] for labels in (y, wrong)))
+        layers = self.contrast(k, net, positive, negative, trained, self.keys(rng, net), (h, k.sum_squares(h)))
         yield layers._replace(head=head, metrics=layers.metrics | metrics)
 
     def labelled(self, k: Kernels, x: Array, y: Array, net: Net) -> Array:
@@ -93,14 +108,44 @@ class ForwardForward(Contrast):
         """The images x (B, I) with label slots Y (B, C)."""
         return k.overlay(x, Y) if self.label == "overlay" else k.hstack(x, Y)
 
+    # ----- the first layer, whatever the label -----
+
+    def shared(self, k: Kernels, net: Net, x: Array) -> Shared:
+        """What all passes of images x (B, I) have in common."""
+        W, C = net.layers[0].W, net.classes
+        blank = self.written(k, x, k.put(np.zeros((len(x), C), x.dtype)))
+        return Shared(k.dense(blank, W, None, "linear"), k.sum_squares(blank), self.slots(k, net))
+
+    def slots(self, k: Kernels, net: Net) -> Array:
+        """What each label adds to the first layer's product, and at last what none adds, (C + 1, O)."""
+        W, C = net.layers[0].W, net.classes
+        written = np.vstack([self.strength * np.eye(C), np.full((1, C), self.neutral)]).astype(W.dtype)
+        own = W[:C] if self.label == "overlay" else W[len(W) - C :]
+        return k.dense(k.put(written), own, None, "linear")
+
+    def told(self, k: Kernels, net: Net, shared: Shared, labels: Array | None) -> Answer:
+        """The first layer's answer to the images with these labels (B,), None: with the neutral one."""
+        (W, b), C = net.layers[0], net.classes
+        added = self.strength**2 if labels is not None else C * self.neutral**2  # to the square of an image's norm
+        normed = self.norm_input and self.norm != "none"
+        factor = k.inverse_norm(shared.squares, added, self.root(len(W)), self.tiny) if normed else None
+        labels = k.put(np.full(len(shared.z), C)) if labels is None else labels
+        return k.activate(shared.z, factor, shared.slots, labels, b, "relu")
+
     # ----- telling the class -----
 
     def goodness_table(self, k: Kernels, net: Net, x: Array) -> np.ndarray:
         """The goodness of every label in every layer, (B, C, L)."""
-        table = np.empty((len(x), net.classes, len(net.layers)), x.dtype)
-        for c in range(net.classes):
-            labelled = self.labelled(k, x, k.put(np.full(len(x), c)), net)
-            for l, (_, h, squares) in enumerate(self.forward(k, net, labelled)):
+        return self.table(k, net, self.shared(k, net, x))
+
+    def table(self, k: Kernels, net: Net, shared: Shared) -> np.ndarray:
+        """The same from the first layer's product."""
+        B, C = len(shared.z), net.classes
+        table = np.empty((B, C, len(net.layers)), shared.z.dtype)
+        for c in range(C):
+            h, squares = self.told(k, net, shared, k.put(np.full(B, c)))
+            answers = [(h, squares), *((h, squares) for _, h, squares in self.upward(k, net, h))]
+            for l, (h, squares) in enumerate(answers):
                 table[:, c, l] = self.share(h) * k.get(squares)
         return table
 

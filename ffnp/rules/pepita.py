@@ -108,19 +108,28 @@ class PEPITA(Classifier):
         yield Signals(len(x), taught(k, self.second(k, net, x, e, keys), y))
 
     def pairs(self, k: Kernels, net: Net, up: Pass, e: Array, y: Array, keys: Sequence[int]) -> dict[int, list[Pair]]:
-        second = self.second(k, net, up.received[0], e, keys)
+        second = self.second(k, net, up.received[0], e, keys, up.product)
         if self.update == "hebbian":
             minus = taught(k, second, y)
             return {l: plus + minus[l] for l, plus in clean(k, up).items()}
         return self.differences(k, up, second, e, y, keys)
 
-    def second(self, k: Kernels, net: Net, x: Array, e: Array, keys: Sequence[int]) -> Pass:
-        """The second pass, with the masks of the first."""
-        return self.forward(k, net, self.modulated(k, net, x, e), keys)
+    def product(self, k: Kernels, net: Net, x: Array) -> Array | None:
+        return k.dense(x, net.layers[0].W, None, "linear")
+
+    def second(
+        self, k: Kernels, net: Net, x: Array, e: Array, keys: Sequence[int], product: Array | None = None
+    ) -> Pass:
+        """The second pass, with the masks of the first. Where x W_1 is known, (x + sign F e) W_1 is a product as narrow as
+        there are classes: x W_1 + sign (F^T W_1) e."""
+        F = projection(k, net.feedback)
+        if product is not None:
+            product = k.add(product, k.dense(e, k.correlate(F, net.layers[0].W), None, "linear"), float(self.sign))
+        return self.forward(k, net, self.modulated(k, net._replace(feedback=(Dense(F, None),)), x, e), keys, product)
 
     def modulated(self, k: Kernels, net: Net, x: Array, e: Array) -> Array:
         """The input of the second pass, x + sign F e.  (B, I) (B, C) -> (B, I)."""
-        return k.add(x, k.project(e, product(k, net.feedback)), float(self.sign))
+        return k.add(x, k.project(e, projection(k, net.feedback)), float(self.sign))
 
     def differences(
         self, k: Kernels, first: Pass, second: Pass, e: Array, y: Array, keys: Sequence[int]
@@ -166,7 +175,7 @@ def factors(rng: np.random.Generator, sizes: Sequence[int], spread: float, dtype
 FEEDBACK = {"uniform": uniform, "product": factors}
 
 
-def product(k: Kernels, feedback: Sequence[Dense]) -> Array:
+def projection(k: Kernels, feedback: Sequence[Dense]) -> Array:
     """F = B_1 B_2 ... B_L, (I, C)."""
     F = feedback[-1].W
     for B in reversed(feedback[:-1]):
@@ -176,5 +185,5 @@ def product(k: Kernels, feedback: Sequence[Dense]) -> Array:
 
 def rescaled(k: Kernels, feedback: Sequence[Dense], deviation: float) -> tuple[Dense, ...]:
     """The factors times one number, so that their product has this standard deviation."""
-    F = product(k, feedback)
+    F = projection(k, feedback)
     return tuple(Dense(k.rescale(B.W, F, deviation, 1 / len(feedback)), None) for B in feedback)

@@ -55,9 +55,10 @@ class UnsupervisedForwardForward(Contrast):
     def signals(
         self, k: Kernels, net: Net, x: Array, y: Array, rng: np.random.Generator, moment: Moment = Moment()
     ) -> Iterator[Signals]:
-        head, _, head_loss = self.head_signal(k, net, x, y, self.keys(rng, net))
-        hybrids = self.hybrids(k, x, rng)
-        layers = self.contrast(k, net, x, hybrids, range(len(net.layers)), self.keys(rng, net))
+        keys = self.keys(rng, net)
+        passes = list(self.forward(k, net, k.vstack(x, self.hybrids(k, x, rng)), keys))
+        head, _, head_loss = self.head_signal(k, net, [h[: len(x)] for _, h, _ in passes], y, keys)  # it sees the images' pass
+        layers = self.compare(k, net, passes, len(x), range(len(net.layers)), keys)
         yield layers._replace(head=head, metrics={**layers.metrics, "head_loss": head_loss})
 
     def hybrids(self, k: Kernels, x: Array, rng: np.random.Generator) -> Array:

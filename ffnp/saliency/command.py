@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import limit_threads, load_backend
+from ..backend import load_backend, threads
 from ..data import Dataset, load
 from ..errors import UserError
 from ..presets import PRESETS, preset
@@ -64,7 +64,7 @@ def saliency(options: Options) -> None:
     methods = served({called(named): reads(named, run, options.read_out) for named, run in given.items()}, options, seen)
     make(options.out)
     scorers = {name: Scorer(run, options.read_out) for name, run in trained(given, seen.data, options).items()}
-    with limit_threads(options.threads):
+    with threads(options.threads, *{score.run.history["backend"] for score in scorers.values()}):
         nets = {name: look(name, score, methods[name], seen, options) for name, score in scorers.items()}
         for name, net in nets.items():
             tell(name, net, seen)

@@ -2,18 +2,16 @@
 
 1. An image that has nothing to cover under a window (on MNIST every second pair of image and 5x5 window) keeps its scores.
 2. The first layer's product z = x W is known; under a window few inputs change: z' = z + (x' - x)_S W_S (kernel `patch`).
-3. Forward-Forward asks for every label, and all labels share that product: each adds a row of W, and the norm of the input
-   becomes one factor a row, as (x / r) W = (x W) / r (kernel `activate`). Further layers are normalised in the same way.
+3. Forward-Forward asks for every label, and all labels share that product (see `ForwardForward.shared`).
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from ..kernels.contract import Array, Kernels
-from ..net import Net
 from ..rules import ForwardForward
 from ..rules.classifier import Classifier
+from ..rules.forward_forward import Shared
 from ..rules.rule import CHUNK
 from .scorer import Score, Scorer
 
@@ -82,47 +80,9 @@ class Product:
         if not lit.all():  # nothing is left: z is 0, not what rounding left of it, which a norm would blow up
             zero = self.k.put(np.zeros((1, z.shape[1]), z.dtype))
             z = self.k.take(self.k.vstack(z, zero), np.where(lit, np.arange(len(z)), len(z)))
-        if isinstance(self.score.rule, Classifier):
-            return logits(self.k, self.score.rule, self.score.net, z)
-        return goodness(self.score, z, (x * x).sum(axis=1))
-
-
-def logits(k: Kernels, rule: Classifier, net: Net, z: Array) -> np.ndarray:
-    """(n, C), for products z (n, O) of the first layer."""
-    (_, b), *later = net.layers
-    f = [rule.activation] * len(later) + ["linear"]
-    h, _ = k.activate(z, nothing(k, z), k.put(np.ones(len(z), z.dtype)), b, f[0])
-    for layer, activation in zip(later, f[1:], strict=True):
-        h = k.dense(rule.passed_on(k, h, None), *layer, activation)
-    return k.get(h)
-
-
-def goodness(score: Scorer, z: Array, squares: np.ndarray) -> np.ndarray:
-    """Of every label, (n, C), for products z (n, O) of the images alone, and their sums of squares (n,)."""
-    k, rule, ((W, b), *later) = score.k, score.rule, score.net.layers[: max(score.layers)]
-    assert isinstance(rule, ForwardForward)  # as `has_product` asked for
-    slots = k.get(W)[: score.net.classes] if rule.label == "overlay" else k.get(W)[-score.net.classes :]
-    scale = factor(rule, squares + rule.strength**2, len(W)) if rule.norm_input else np.ones_like(squares)
-    found = []
-    for row in rule.strength * slots:
-        h, own = k.activate(z, k.put(row), k.put(scale), b, "relu")
-        goods = [rule.share(h) * k.get(own)]
-        for W_l, b_l in later:
-            z_l = k.dense(h, W_l, None, "linear")
-            h, own = k.activate(z_l, nothing(k, z_l), k.put(factor(rule, k.get(own), len(W_l))), b_l, "relu")
-            goods.append(rule.share(h) * k.get(own))
-        found.append(sum(goods[l - 1] for l in score.layers))
-    return np.stack(found, axis=1)
-
-
-def factor(rule: ForwardForward, squares: np.ndarray, units: int) -> np.ndarray:
-    """1 / the norm of rows with these sums of squares, (n,); see the kernel `normalise`."""
-    if rule.norm == "none":
-        return np.ones_like(squares)
-    norm = np.sqrt(squares) / (units**0.5 if rule.norm == "rms" else 1.0) + rule.tiny
-    return 1 / np.where(squares > 0, norm, np.ones_like(squares))
-
-
-def nothing(k: Kernels, z: Array) -> Array:
-    """A row that adds nothing to z (n, O)."""
-    return k.put(np.zeros(z.shape[1], z.dtype))
+        rule, net, k = self.score.rule, self.score.net, self.k
+        if isinstance(rule, Classifier):
+            return k.get(rule.forward(k, net, k.put(x), product=z).logits)
+        assert isinstance(rule, ForwardForward)  # as `has_product` asked for
+        shared = Shared(z, k.put((x * x).sum(axis=1)), rule.slots(k, net))
+        return rule.table(k, net, shared)[:, :, [l - 1 for l in self.score.layers]].sum(axis=2)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..backend import BACKENDS, limit_threads, load_backend
+from ..backend import BACKENDS, load_backend, threads
 from ..data import load
 from ..kernels.contract import Kernels, Pair
 from ..net import Dense, Net
@@ -121,7 +121,7 @@ def plain(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def checked(preset: Preset, backends: Sequence[str]) -> list[Row]:
     """The rows of one preset, the worst kind of epoch in each."""
     rows, columns = [], [(name, dtype) for name in backends for dtype in BACKENDS[name].dtypes]
-    with limit_threads(1):
+    with threads(1, *backends):
         for data in DATA:
             cases = [settled(preset, data, moment) for moment in moments(preset)]
             for backend, dtype in columns:

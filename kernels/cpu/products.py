@@ -1,0 +1,291 @@
+"""All that multiplies matrices. Each kernel cuts its result into as many slabs as there are threads; a thread takes a slab
+through BLAS and on through bias, activation, momentum and step, while its numbers are still in its cache.
+
+Caches of compiled code know only the file that a function stands in, so all that compiles `gemm` in stands here.
+"""
+
+import ctypes
+import importlib
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import get_cython_function_address, intrinsic, overload
+
+from ..checks import check, check_shape, check_step
+from ..contract import Adam, Array, Layer, Momentum, Pair
+from .compiling import compiled, parallel
+from .loops import FLOORS, scalars, speaks, sum_squares
+from .threads import slabs
+
+# ----- BLAS, from within compiled loops -----
+
+
+def address(name: str) -> int:
+    """Where a BLAS routine stands in this process: in the library that NumPy brought along, or else in SciPy's."""
+    core = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
+    library = ctypes.CDLL(importlib.import_module(f"{core}._multiarray_umath").__file__)
+    for symbol in (f"scipy_{name}_64_", f"{name}_64_", f"{name}_"):
+        if hasattr(library, symbol):
+            return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
+    return get_cython_function_address("scipy.linalg.cython_blas", name)
+
+
+GEMM = {np.dtype(np.float32): address("sgemm"), np.dtype(np.float64): address("dgemm")}
+
+
+def gemm(address, alpha, a, b, beta, out, ta, tb):
+    """out <- alpha op(a) op(b) + beta out; rows may lie apart, the numbers of a row may not. `address` comes from GEMM."""
+    before = beta * out if beta else 0  # what has never been written may be NaN
+    out[:] = alpha * np.dot(a.T if ta else a, b.T if tb else b) + before
+
+
+@overload(gemm)
+def by_blas(address, alpha, a, b, beta, out, ta, tb):
+    """BLAS is column-major, so it is asked for the transpose: out^T = op(b)^T op(a)^T."""
+    def call(address, alpha, a, b, beta, out, ta, tb):
+        k, size = a.shape[0] if ta else a.shape[1], out.itemsize
+        apart = max(b.strides[0] // size, b.shape[1]), max(a.strides[0] // size, a.shape[1])  # one row may lie anywhere
+        # of 8 bytes each, the lower ones first: whoever reads only 4 finds the same number
+        sizes = np.array([out.shape[1], out.shape[0], k, *apart, max(out.strides[0] // size, out.shape[1])], np.int64)
+        factors, ops = np.array([alpha, beta], out.dtype), np.array([84 if tb else 78, 84 if ta else 78], np.uint8)  # T, N
+        n, f, op = sizes.ctypes.data, factors.ctypes.data, ops.ctypes.data
+        if out.size:
+            call_c(address, (op, op + 1, n, n + 8, n + 16, f, b.ctypes.data, n + 24, a.ctypes.data, n + 32,
+                             f + size, out.ctypes.data, n + 40))
+        sizes[0], factors[0], ops[0] = 0, 0, 0  # an array lives up to where it is last named, not as long as its address
+    return call
+
+
+@intrinsic
+def call_c(context, address, pointers):
+    """Calls the C function that stands at `address`. An address compiled in would outlive its process in the cache."""
+    def generate(context, builder, signature, args):
+        pointer = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [pointer] * len(pointers)).as_pointer()
+        given = [builder.inttoptr(builder.extract_value(args[1], i), pointer) for i in range(len(pointers))]
+        builder.call(builder.inttoptr(args[0], function), given)
+        return context.get_dummy_value()
+    return types.void(types.uintp, pointers), generate
+
+
+@compiled
+def cut(s, n, size):
+    """Where slab s of n begins: at a multiple of 16, which is what the processor multiplies at once."""
+    return size if s == n else s * size // n // 16 * 16
+
+
+@parallel
+def product(address, alpha, a, b, beta, out, ta, tb, n):
+    """As `gemm`, on n threads: each computes some columns."""
+    if n == 1:
+        gemm(address, alpha, a, b, beta, out, ta, tb)
+    else:
+        for s in prange(n):
+            lo, hi = cut(s, n, out.shape[1]), cut(s + 1, n, out.shape[1])
+            if tb:
+                gemm(address, alpha, a, b[lo:hi], beta, out[:, lo:hi], ta, tb)
+            else:
+                gemm(address, alpha, a, b[:, lo:hi], beta, out[:, lo:hi], ta, tb)
+    return out
+
+
+def multiply(
+    a: Array, b: Array, out: Array, alpha: float = 1.0, beta: float = 0.0, ta: bool = False, tb: bool = False
+) -> Array:
+    """out <- alpha op(a) op(b) + beta out. Raises ValueError for shapes that do not fit."""
+    left, right = a.shape[::-1] if ta else a.shape, b.shape[::-1] if tb else b.shape
+    if left[1] != right[0] or out.shape != (left[0], right[1]):
+        raise ValueError(f"the product of {left} and {right} does not fit {out.shape}")
+    return product(GEMM[out.dtype], *scalars(out, alpha), a, b, *scalars(out, beta), out, ta, tb, slabs())
+
+
+# ----- dense layers -----
+
+def dense(x: Array, W: Array, b: Array | None, activation: str) -> Array:
+    return dense_squares(x, W, b, activation)[0]
+
+
+def dense_squares(x: Array, W: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
+    check(x, W, b)
+    check_shape(W.shape[1:], b)
+    check_shape((len(x), len(W)), x)
+    n, h = slabs(), np.empty((len(x), W.shape[1]), x.dtype)
+    parts = np.zeros((n, len(x)), x.dtype)
+    b = np.zeros(W.shape[1], W.dtype) if b is None else b
+    answer(GEMM[x.dtype], x, W, b, *scalars(x, FLOORS[activation]), h, parts, n)
+    if activation == "tanh":
+        return np.tanh(h, out=h), sum_squares(h)
+    return h, parts[0] if n == 1 else parts.sum(axis=0)
+
+
+@parallel
+def answer(address, x, W, b, floor, h, parts, n):
+    """h = max(x W + b, floor), and of each of n slabs of columns the sum of squares of every row, (n, B)."""
+    if n == 1:
+        answer_slab(address, x, W, b, floor, h, parts[0])
+    else:
+        for s in prange(n):
+            lo, hi = cut(s, n, W.shape[1]), cut(s + 1, n, W.shape[1])
+            answer_slab(address, x, W[:, lo:hi], b[lo:hi], floor, h[:, lo:hi], parts[s])
+
+
+@compiled
+def answer_slab(address, x, W, b, floor, h, squares):
+    gemm(address, x.dtype.type(1), x, W, x.dtype.type(0), h, False, False)
+    for i in range(h.shape[0]):
+        total = h.dtype.type(0)
+        for j in range(h.shape[1]):
+            a = h[i, j] + b[j]
+            h[i, j] = floor if a <= floor else a  # a NaN stays
+            total += h[i, j] * h[i, j]
+        squares[i] = total
+
+
+def project(delta: Array, M: Array) -> Array:
+    check(delta, M)
+    return multiply(delta, M, np.empty((len(delta), len(M)), delta.dtype), tb=True)
+
+
+def correlate(a: Array, b: Array) -> Array:
+    check(a, b)
+    return multiply(a, b, np.empty((a.shape[1], b.shape[1]), a.dtype), ta=True)
+
+
+def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
+    check(z, x, to, W)
+    check_shape(x.shape, to)
+    return multiply(to[:, columns] - x[:, columns], W[columns], z.copy(), beta=1.0)
+
+
+# ----- from signals to a step -----
+
+CACHED = 2**17  # numbers of a gradient at a time: 512 kB in float32
+
+
+def stack(pairs: list[Pair]) -> tuple[Array, Array, Array]:
+    """The pairs as one, `pre (n, I)` and `post (n, O)` without silent rows, and the sum of all posts (O,)."""
+    heard = [audible(*pair) for pair in pairs]
+    total = sum(times * post.sum(axis=0) for _, post, times in heard)
+    if len(heard) == 1:
+        return *heard[0][:2], total
+    return np.concatenate([pre for pre, _, _ in heard]), np.concatenate([post for _, post, _ in heard]), total
+
+
+def audible(pre: Array, post: Array) -> tuple[Array, Array, int]:
+    """The pair without the rows whose post is all zero, and how often each post counts: one that is sent to all rows of
+    `pre` meets their sum."""
+    if len(post) == 1:
+        return np.ones((1, len(pre)), pre.dtype) @ pre, post, len(pre)
+    rows = np.flatnonzero(speaks(post))
+    return (pre, post, 1) if len(rows) == len(post) else (pre.take(rows, axis=0), post.take(rows, axis=0), 1)
+
+
+def gradient(layer: Layer, pairs: list[Pair], rows: int) -> Layer:
+    check_step([layer], pairs)
+    W, b = layer
+    pre, post, total = stack(pairs)
+    dW = multiply(pre, post, np.empty_like(W), 1 / rows, ta=True)
+    return dW, None if b is None else (total / rows).astype(W.dtype)
+
+
+def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c: Momentum) -> float:
+    check_step([layer, velocity], pairs)
+    (W, b), (v, u) = layer, velocity
+    pre, post, total = stack(pairs)
+    coefficients = scalars(W, c.gain / rows, c.keep, c.gain * c.l2, c.decay, c.rate)
+    squares = momentum(GEMM[W.dtype], W, v, pre, post, coefficients, slabs())
+    if b is not None:
+        l2, decay = (c.l2, c.decay) if c.decay_biases else (0.0, 0.0)
+        g = (c.gain / rows * total).astype(b.dtype)
+        squares += momentum_rows(b[None], u[None], g[None], *scalars(b, c.keep, c.gain * l2, decay, c.rate))
+    return float(squares)
+
+
+@parallel
+def momentum(address, W, v, pre, post, c, n):
+    """One velocity step on n threads: each moves some rows of W. Returns sum W^2."""
+    squares = np.zeros(n)
+    if n == 1:
+        squares[0] = momentum_slab(address, W, v, pre, post, *c)
+    else:
+        for s in prange(n):
+            lo, hi = cut(s, n, W.shape[0]), cut(s + 1, n, W.shape[0])
+            squares[s] = momentum_slab(address, W[lo:hi], v[lo:hi], pre[:, lo:hi], post, *c)
+    return squares.sum()
+
+
+@compiled
+def momentum_slab(address, W, v, pre, post, share, keep, l2, decay, rate):
+    """Through W a few rows at a time, whose gradient stays in the cache."""
+    some, squares = max(1, CACHED // W.shape[1]), 0.0
+    g = np.empty((min(some, len(W)), W.shape[1]), W.dtype)
+    for lo in range(0, len(W), some):
+        hi = min(lo + some, len(W))
+        gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
+        squares += momentum_rows(W[lo:hi], v[lo:hi], g, keep, l2, decay, rate)
+    return squares
+
+
+@compiled
+def momentum_rows(W, v, g, keep, l2, decay, rate):
+    """v <- keep v + g + l2 W;  W <- (1 - decay) W - rate v;  returns sum W^2."""
+    squares = W.dtype.type(0)
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            v[i, j] = keep * v[i, j] + g[i, j] + l2 * W[i, j]
+            W[i, j] = W[i, j] - decay * W[i, j] - rate * v[i, j]
+            squares += W[i, j] * W[i, j]
+    return squares
+
+
+def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows: int, c: Adam) -> float:
+    check_step([layer, first, second], pairs)
+    (W, b), (m, m_b), (s, s_b) = layer, first, second
+    pre, post, total = stack(pairs)
+    betas = scalars(W, c.beta1, 1 - c.beta1, c.beta2, 1 - c.beta2)  # in float32, 1 - 0.999 is off by 5e-5
+    step = scalars(W, c.correct1, c.correct2, c.epsilon, c.rate)
+    squares = adam(GEMM[W.dtype], W, m, s, pre, post, *scalars(W, 1 / rows), betas + step + scalars(W, c.decay, c.l2), slabs())
+    if b is not None:
+        decays = (c.decay, c.l2) if c.decay_biases else (0.0, 0.0)
+        g = (total / rows).astype(b.dtype)
+        squares += adam_rows(b[None], m_b[None], s_b[None], g[None], *betas, *step, *scalars(b, *decays))
+    return float(squares)
+
+
+@parallel
+def adam(address, W, m, s, pre, post, share, c, n):
+    """One Adam step on n threads, as `momentum`."""
+    squares = np.zeros(n)
+    if n == 1:
+        squares[0] = adam_slab(address, W, m, s, pre, post, share, c)
+    else:
+        for t in prange(n):
+            lo, hi = cut(t, n, W.shape[0]), cut(t + 1, n, W.shape[0])
+            squares[t] = adam_slab(address, W[lo:hi], m[lo:hi], s[lo:hi], pre[:, lo:hi], post, share, c)
+    return squares.sum()
+
+
+@compiled
+def adam_slab(address, W, m, s, pre, post, share, c):
+    some, squares = max(1, CACHED // W.shape[1]), 0.0
+    g = np.empty((min(some, len(W)), W.shape[1]), W.dtype)
+    for lo in range(0, len(W), some):
+        hi = min(lo + some, len(W))
+        gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
+        squares += adam_rows(W[lo:hi], m[lo:hi], s[lo:hi], g, *c)
+    return squares
+
+
+@compiled
+def adam_rows(W, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2):
+    squares = W.dtype.type(0)
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            d = g[i, j] + l2 * W[i, j]
+            m[i, j] = beta1 * m[i, j] + fresh1 * d
+            s[i, j] = beta2 * s[i, j] + fresh2 * d * d
+            step = m[i, j] / correct1 / (np.sqrt(s[i, j] / correct2) + epsilon)
+            W[i, j] = W[i, j] - decay * W[i, j] - rate * step
+            squares += W[i, j] * W[i, j]
+    return squares
