@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
                          help="who computes (all that are here, but the slow one)")
     against.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     against.set_defaults(command=verify_command)
+    bench_parser(commands)
     commands.add_parser("backends", help="list who can compute, and what is missing").set_defaults(command=backends_command)
     machine = commands.add_parser("ptx", help="show a CUDA kernel as compiled, beside its Python; without a name list them")
     machine.add_argument("kernel", metavar="KERNEL", nargs="?", help="a name that `ffnp ptx` lists")
@@ -112,6 +113,20 @@ def saliency_parser(commands: Any) -> None:
     look.add_argument("--seed", type=int, default=0, help="seed of trainings and draws (0)")
     look.add_argument("--out", type=Path, default=Path("ffnp-out/saliency"), help="folder (ffnp-out/saliency)")
     look.set_defaults(command=saliency_command)
+
+
+def bench_parser(commands: Any) -> None:
+    fast = commands.add_parser("bench", help="time ffnp beside NumPy, BLAS, torch and JAX, and print one table a case")
+    fast.add_argument("cases", metavar="CASE", nargs="*", help="ff-hinton2022, ff-2000x4, ff-mean-adam, pepita, bp, fa, "
+                      "saliency-ads, prediction (these), or ff-hinton2022-epoch")
+    fast.add_argument("--contenders", type=names_of, default=[], metavar="NAME,...",
+                      help="ours, numpy, blas, torch-autograd, torch-eager, torch-compile, jax (all that can run here)")
+    fast.add_argument("--runs", type=int, default=5, help="timed runs of each, at least 5 (5)")
+    fast.add_argument("--threads", type=int, help="threads of each (all cores)")
+    fast.add_argument("--scale", metavar="WHAT", help="instead of cases a family of them: width, depth, batch or threads")
+    fast.add_argument("--json", type=Path, metavar="FILE", help="write the times there too")
+    fast.add_argument("--out", type=Path, metavar="DIR", help="write roofline.png there")
+    fast.set_defaults(command=bench_command)
 
 
 def sizes(text: str) -> list[int]:
@@ -191,18 +206,44 @@ def verify_command(args: argparse.Namespace) -> int:
             raise
         raise UserError("ffnp verify needs torch: pip install torch") from problem
     if args.json:
-        if args.json.is_dir():
-            raise UserError(f"--json needs the name of a file, and {args.json} is a folder")
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise UserError(f"{args.json.parent} cannot be a folder for the table ({problem.strerror})") from problem
+        room_for(args.json, "--json", "the table")
     rows = check.verify(chosen, backends)
     print(check.table(rows))
     if args.json:
-        with replacing(args.json) as part:
-            part.write_text(json.dumps(check.plain(rows), indent=1, allow_nan=False) + "\n")
+        write_json(args.json, check.plain(rows))
     return int(not all(row.passed for row in rows))
+
+
+def bench_command(args: argparse.Namespace) -> None:
+    from .bench import command
+
+    picture = args.out and args.out / "roofline.png"
+    for path, option, what in ((args.json, "--json", "the table"), (picture, "--out", "the picture")):
+        if path:
+            room_for(path, option, what)
+    results = command.bench(args.cases, args.contenders, args.runs, args.threads, args.scale)
+    if args.json:
+        write_json(args.json, command.plain(results))
+    if picture:
+        from .bench.roofline import roofline
+        with replacing(picture) as part:
+            roofline(results).savefig(part, format="png", dpi=150)
+        print(f"roofline: {picture}")
+
+
+def room_for(path: Path, option: str, what: str) -> None:
+    """Makes the folder of a file to be written. Raises UserError where the file is a folder, or its folder cannot be one."""
+    if path.is_dir():
+        raise UserError(f"{option} needs the name of a file, and {path} is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"{path.parent} cannot be a folder for {what} ({problem.strerror})") from problem
+
+
+def write_json(path: Path, data: Any) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def backends_command(args: argparse.Namespace) -> None:

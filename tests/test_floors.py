@@ -12,7 +12,8 @@ import ffnp
 
 FLOORS = [
     ["kernels.contract"],
-    ["kernels", "kernels.checks", "kernels.reference", "kernels.cpu",
+    ["kernels", "kernels.checks", "kernels.reference",
+     "kernels.cpu", "kernels.cpu.compiling", "kernels.cpu.loops", "kernels.cpu.products", "kernels.cpu.threads",
      "kernels.ptx", "kernels.ptx.program", "kernels.ptx.lanes", "kernels.ptx.operands", "kernels.ptx.races",
      "kernels.ptx.memory", "kernels.ptx.arithmetic", "kernels.ptx.computing", "kernels.ptx.instructions",
      "kernels.ptx.machine", "kernels.cuda", "kernels.cuda.language", "kernels.cuda.pointwise", "kernels.cuda.classes",
@@ -30,7 +31,9 @@ FLOORS = [
     ["saliency.command", "saliency.pictures", "saliency.report", "compare", "plots", "listing", "cli", "__init__",
      "__main__",
      "verify", "verify.bridge", "verify.check", "verify.classifiers", "verify.forward_forward", "verify.mirrors",
-     "verify.pepita", "verify.twin", "verify.twins"],
+     "verify.pepita", "verify.twin", "verify.twins",
+     "bench", "bench.cases", "bench.command", "bench.contenders", "bench.in_blas", "bench.in_ffnp", "bench.in_jax",
+     "bench.in_torch", "bench.in_torch_by_hand", "bench.race", "bench.roofline", "bench.worker"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 PACKAGE = Path(ffnp.__file__).parent

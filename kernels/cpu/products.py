@@ -155,7 +155,8 @@ def correlate(a: Array, b: Array) -> Array:
 def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
     check(z, x, to, W)
     check_shape(x.shape, to)
-    return multiply(to[:, columns] - x[:, columns], W[columns], z.copy(), beta=1.0)
+    change = np.subtract(to[:, columns], x[:, columns], order="C")  # columns that are picked out come by columns
+    return multiply(change, W[columns], z.copy(), beta=1.0)
 
 
 # ----- from signals to a step -----
@@ -198,7 +199,7 @@ def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c
     if b is not None:
         l2, decay = (c.l2, c.decay) if c.decay_biases else (0.0, 0.0)
         g = (c.gain / rows * total).astype(b.dtype)
-        squares += momentum_rows(b[None], u[None], g[None], *scalars(b, c.keep, c.gain * l2, decay, c.rate))
+        squares += momentum_each(b, u, g, *scalars(b, c.keep, c.gain * l2, decay, c.rate))
     return float(squares)
 
 
@@ -223,19 +224,18 @@ def momentum_slab(address, W, v, pre, post, share, keep, l2, decay, rate):
     for lo in range(0, len(W), some):
         hi = min(lo + some, len(W))
         gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
-        squares += momentum_rows(W[lo:hi], v[lo:hi], g, keep, l2, decay, rate)
+        squares += momentum_each(W[lo:hi].reshape(-1), v[lo:hi].reshape(-1), g.reshape(-1), keep, l2, decay, rate)
     return squares
 
 
 @compiled
-def momentum_rows(W, v, g, keep, l2, decay, rate):
-    """v <- keep v + g + l2 W;  W <- (1 - decay) W - rate v;  returns sum W^2."""
-    squares = W.dtype.type(0)
-    for i in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            v[i, j] = keep * v[i, j] + g[i, j] + l2 * W[i, j]
-            W[i, j] = W[i, j] - decay * W[i, j] - rate * v[i, j]
-            squares += W[i, j] * W[i, j]
+def momentum_each(w, v, g, keep, l2, decay, rate):
+    """v <- keep v + g + l2 w;  w <- (1 - decay) w - rate v;  returns sum w^2."""
+    squares = w.dtype.type(0)
+    for i in range(w.size):
+        v[i] = keep * v[i] + g[i] + l2 * w[i]
+        w[i] = w[i] - decay * w[i] - rate * v[i]
+        squares += w[i] * w[i]
     return squares
 
 
@@ -249,7 +249,7 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
     if b is not None:
         decays = (c.decay, c.l2) if c.decay_biases else (0.0, 0.0)
         g = (total / rows).astype(b.dtype)
-        squares += adam_rows(b[None], m_b[None], s_b[None], g[None], *betas, *step, *scalars(b, *decays))
+        squares += adam_each(b, m_b, s_b, g, *betas, *step, *scalars(b, *decays))
     return float(squares)
 
 
@@ -273,19 +273,19 @@ def adam_slab(address, W, m, s, pre, post, share, c):
     for lo in range(0, len(W), some):
         hi = min(lo + some, len(W))
         gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
-        squares += adam_rows(W[lo:hi], m[lo:hi], s[lo:hi], g, *c)
+        squares += adam_each(W[lo:hi].reshape(-1), m[lo:hi].reshape(-1), s[lo:hi].reshape(-1), g.reshape(-1), *c)
     return squares
 
 
 @compiled
-def adam_rows(W, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2):
-    squares = W.dtype.type(0)
-    for i in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            d = g[i, j] + l2 * W[i, j]
-            m[i, j] = beta1 * m[i, j] + fresh1 * d
-            s[i, j] = beta2 * s[i, j] + fresh2 * d * d
-            step = m[i, j] / correct1 / (np.sqrt(s[i, j] / correct2) + epsilon)
-            W[i, j] = W[i, j] - decay * W[i, j] - rate * step
-            squares += W[i, j] * W[i, j]
+def adam_each(w, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2):
+    """m <- beta1 m + fresh1 d;  s <- beta2 s + fresh2 d^2, d = g + l2 w;  returns sum w^2."""
+    squares = w.dtype.type(0)
+    for i in range(w.size):
+        d = g[i] + l2 * w[i]
+        m[i] = beta1 * m[i] + fresh1 * d
+        s[i] = beta2 * s[i] + fresh2 * d * d
+        step = m[i] / correct1 / (np.sqrt(s[i] / correct2) + epsilon)
+        w[i] = w[i] - decay * w[i] - rate * step
+        squares += w[i] * w[i]
     return squares
