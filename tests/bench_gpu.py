@@ -59,12 +59,12 @@ def multiply_add(a, b, steps, out):
 CHAINS = Kernel("multiply_add", multiply_add, void(float32, float32, uint32, float32[::1]), (256,), 32)
 
 
-def limits(k: Any, numbers: int, steps: int) -> Limits:
+def limits(k: Any, numbers: int, steps: int, device: str) -> Limits:
     """Found by a copy of so many numbers, and by a thread for each 256 of them, which multiplies and adds 8 `steps` times."""
-    source, target = k.device.empty((numbers,)), k.device.empty((numbers,))
+    source, target = torch.zeros((2, numbers), device=device)
     blocks = math.ceil(numbers / 256**2)
     out = k.device.empty((blocks * 256,))
-    moving = seconds(lambda: target.copy_to_device(source), 10)
+    moving = seconds(lambda: target.copy_(source), 10)
     computing = seconds(lambda: k.device.launch(CHAINS, (blocks,), 0.5, 1.0, steps, out), 3)
     np.testing.assert_array_equal(k.get(out), 16)  # x = x / 2 + 1 ends at 2
     return Limits(8 * numbers / moving, 16 * steps * out.size / computing)
@@ -76,6 +76,7 @@ FLOPS: dict[str, Callable[..., float]] = {  # of a product; all other kernels wa
     "dense": lambda x, W, *_: 2 * x.size * W.shape[1],
     "dense_squares": lambda x, W, *_: 2 * x.size * W.shape[1],
     "project": lambda delta, M: 2 * delta.size * len(M),
+    "correlate": lambda a, b: 2 * a.size * b.shape[1],
     "patch": lambda z, x, to, W, columns: 2 * z.size * len(columns),
     "gradient": lambda layer, pairs, rows: sum(2 * pre.size * post.shape[1] for pre, post in pairs if len(post) == len(pre)),
     "momentum_step": lambda layer, velocity, *rest: FLOPS["gradient"](layer, *rest[:-1]),
@@ -91,7 +92,7 @@ def against_limits(k: Any, kernel: str, n: Sizes, most: Limits, repeats: int) ->
     """A line: how long it takes, and how much of that the card would need at its limits."""
     args, compute = arguments(kernel, n), getattr(k, kernel)
     names = list(inspect.signature(compute).parameters) * len(args)
-    there = [a if name in STAY else mapped(k.put, a) for name, a in zip(names, args, strict=False)]
+    there = [a if name == STAY.get(kernel) else mapped(k.put, a) for name, a in zip(names, args, strict=False)]
     written = [args[:-3], compute(*there)] if kernel.endswith("_step") else [compute(*there)]
     moved = sum(a.size * a.dtype.itemsize for a in leaves([READ.get(kernel, lambda *all: all)(*args), written])
                 if hasattr(a, "dtype"))
@@ -100,14 +101,18 @@ def against_limits(k: Any, kernel: str, n: Sizes, most: Limits, repeats: int) ->
     return f"{kernel:16} {taken * 1e6:10.1f} us {least / taken:8.1%} of the limit"
 
 
-def products(k: Any, sizes: tuple[int, int, int], most: Limits, repeats: int) -> Iterator[str]:
-    """A line for each kernel that multiplies. Some rows of each answer are looked at."""
+def products(k: Any, sizes: tuple[int, int, int], most: Limits, repeats: int, device: str) -> Iterator[str]:
+    """A line for each kernel that multiplies, and for torch. Some rows of each answer are looked at."""
+    torch.backends.cuda.matmul.allow_tf32 = False
     x, y = factors(*sizes)
     seen = slice(None, None, max(len(x) // 16, 1))
+    a, b = (torch.tensor(m, device=device) for m in (x, y))
+    times = {"torch": seconds(lambda: a @ b, repeats)}
     for name in PRODUCTS:
         launch, out = multiplication(k, name, x, y)
-        taken = seconds(launch, repeats)
+        times[name] = seconds(launch, repeats)
         assert_product(k.get(out)[seen], x[seen], y)
+    for name, taken in times.items():
         rate = 2 * math.prod(sizes) / taken
         yield f"{name:16} {sizes!s:20} {rate / 1e9:10.1f} GFLOP/s {rate / most.arithmetic:8.1%} of the limit"
 

@@ -5,14 +5,13 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from numba import config, cuda
+from numba import cuda
 from tiny import dataset, files, recipe
 
 from ffnp import cli
 from ffnp.backend import BACKENDS, BackendError, load_backend
 from ffnp.errors import UserError
 from ffnp.kernels.cuda import missing
-from ffnp.kernels.cuda.device import Gpu
 from ffnp.run import load_run
 from ffnp.training import train
 
@@ -108,13 +107,6 @@ for name in ("cuda", "ptx"):
 def test_numba_alone_is_not_enough_and_asking_makes_no_noise():
     done = subprocess.run([sys.executable, "-W", "error", "-c", ALONE], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, 2 * f"{missing.PACKAGE}\n", "")
-
-
-def test_numba_does_not_warn_of_small_grids(monkeypatch):
-    """A small net has no others."""
-    monkeypatch.setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", 1)
-    Gpu()
-    cuda.jit(lambda x: None)[1, 32]
 
 
 # ----- where a user meets it -----

@@ -4,6 +4,8 @@
 (`NUMBA_ENABLE_CUDASIM=1`), with sizes that it can cope with, and its times mean nothing.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import pytest
@@ -13,16 +15,18 @@ from cases import PRODUCTS, Sizes, assert_product, assert_right, factors, multip
 from host import OnHost
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated import Simulated
 from strategies import arguments
 from test_cuda import EDGES, KERNELS
 from test_kernels import outcome
-from test_ptx_training import EPS, RULES, arrays
+from test_ptx_training import EPS, RULES, arrays, images
 from tiny import dataset, recipe
 from tolerance import assert_agrees
 
 import ffnp
 from ffnp.backend import BACKENDS, load_backend
 from ffnp.kernels import reference
+from ffnp.kernels.cuda.backend import Cuda
 from ffnp.presets import PRESETS
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
@@ -39,7 +43,8 @@ def k():
     """The backend on the card."""
     with pytest.MonkeyPatch.context() as patch:
         if SIMULATED:
-            patch.setitem(BACKENDS, "cuda", BACKENDS["cuda"]._replace(lacks=str))
+            simulator = Cuda(Simulated())
+            patch.setitem(BACKENDS, "cuda", BACKENDS["cuda"]._replace(lacks=str, load=lambda: simulator))
         lacks = BACKENDS["cuda"].lacks()
         if lacks:
             pytest.skip(lacks)
@@ -81,6 +86,13 @@ def test_a_product_is_that_of_cublas(k, kernel, monkeypatch):
     assert (np.abs(k.get(out) - theirs) <= 2 * len(y) * EPS * (np.abs(x) @ np.abs(y))).all()
 
 
+def test_the_device_serves_any_thread(k):
+    a = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with ThreadPoolExecutor(1) as another:
+        doubled = another.submit(lambda: k.get(k.scale(k.put(a), 2.0))).result()
+    np.testing.assert_array_equal(doubled, 2 * a)
+
+
 # ----- training -----
 
 
@@ -98,7 +110,7 @@ def test_three_steps_equal_those_of_the_cpu(name):
 
 @pytest.mark.parametrize("name", ["bp-small"] if SIMULATED else PRESETS)
 def test_every_preset_trains_and_predicts(name):
-    data, rule = dataset(n=24, test=3, inputs=9), PRESETS[name].rule
+    data, rule = images(), PRESETS[name].rule
     run = ffnp.train(name, data, backend="cuda", epochs=1 + getattr(rule, "pre_mirror", 0), batch=12, layers=(9, 7, 5))
     assert run.predict(data.x_test).shape == (3,)
     assert all(np.isfinite(a).all() for a in arrays(run).values())
@@ -119,20 +131,20 @@ def test_the_same_seed_gives_the_same_bits(name):
 @pytest.fixture(scope="module")
 def most(k):
     """The limits of the card."""
-    found = limits(k, 2**10, 64) if SIMULATED else limits(k, 2**27, 2**14)
+    found = limits(k, 2**10, 64, "cpu") if SIMULATED else limits(k, 2**27, 2**14, "cuda")
     print(f"\nthe card copies {found.bandwidth / 1e9:.0f} GB/s and computes {found.arithmetic / 1e12:.2f} TFLOP/s")
     return found
 
 
 def test_how_long_each_kernel_takes(k, most):
-    n, repeats = (Sizes(3, 4, 5), 1) if SIMULATED else (Sizes(1000, 784, 2000, 10), 50)
+    n, repeats = (Sizes(3, 4, 5), 1) if SIMULATED else (Sizes(10000, 784, 2000, 10), 20)
     for kernel in KERNELS[-4:] if SIMULATED else KERNELS:
         print(against_limits(k, kernel, n, most, repeats))
 
 
 @pytest.mark.parametrize("sizes", LARGE, ids=str)
 def test_how_fast_products_are_and_that_they_are_right(k, most, sizes):
-    for line in products(k, sizes, most, 1 if SIMULATED else 20):
+    for line in products(k, sizes, most, *((1, "cpu") if SIMULATED else (20, "cuda"))):
         print(line)
 
 

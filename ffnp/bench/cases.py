@@ -14,6 +14,7 @@ import numpy as np
 from ..data import load, where
 from ..errors import UserError
 from ..net import Net
+from ..optim import Optimiser, Optimisers
 from ..preset import Preset
 from ..presets import PRESETS
 from ..rules import PEPITA, Backprop, FeedbackAlignment, ForwardForward
@@ -149,8 +150,9 @@ CASES = {case.name: case for case in [
          replace(MEAN, rule=replace(MEAN_RULE, negatives="uniform", schedule="joint"), hidden=(2000,) * 4, batch=500), 2),
     Case("pepita", "PEPITA, 784-1024-10, batch 64", replace(PEPITA_NET, rule=PEPITA()), 100),
     Case("bp", "backprop, 784-1024-10, batch 64, the PEPITA papers' net and step", replace(FA_NET, rule=Backprop()), 100),
-    Case("fa", "feedback alignment, 784-1024x5-10, batch 64",
-         replace(FA_NET, rule=FeedbackAlignment(), hidden=(1024,) * 5), 20),
+    Case("fa", "feedback alignment, 784-1024x5-10, batch 64",  # so deep a net wants smaller steps
+         replace(FA_NET, rule=FeedbackAlignment(), hidden=(1024,) * 5,
+                 optimisers=Optimisers(Optimiser("momentum", rate=0.003))), 20),
     Case("saliency-ads", f"goodness of all labels of 100 images, 784-1000x3, under each of {len(COLUMNS)} windows",
          HINTON, 1, "saliency"),
     Case("prediction", "goodness of all labels of 10,000 images, 784-1000x3", replace(HINTON, batch=1000), 10, "prediction"),

@@ -126,6 +126,13 @@ class Cuda(Launcher):
         self.product("nt", delta, M, out)
         return out
 
+    def correlate(self, a: Array, b: Array) -> Array:
+        check(a, b)
+        check_shape((len(a), b.shape[1]), b)
+        out = self.device.empty((a.shape[1], b.shape[1]))
+        self.product("tn", a, b, out)
+        return out
+
     def patch(self, z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
         check(z, x, to, W)
         check_shape((len(x), len(W)), x, to)
@@ -134,13 +141,21 @@ class Cuda(Launcher):
         self.each("patch", out.size, z, x, to, W, self.indices(columns, len(W)), out)
         return out
 
-    def activate(self, z: Array, row: Array, factor: Array, b: Array | None, activation: str) -> tuple[Array, Array]:
-        check(z, row, factor, b)
-        check_shape(z.shape[1:], row, b)
-        check_shape(z.shape[:1], factor)
+    def activate(
+        self, z: Array, factor: Array | None, rows: Array | None, labels: Array | None, b: Array | None, activation: str
+    ) -> tuple[Array, Array]:
+        check(z, factor, rows, b)
+        check_shape(z.shape[:1], factor, labels)
+        check_shape(z.shape[1:], b)
+        if (rows is None) != (labels is None):
+            raise ValueError("rows and labels come together or not at all")
+        if rows is None:
+            rows, labels = self.device.empty((0, z.shape[1])), self.device.empty((0,), np.int64)
+        check_labels(labels)
+        check_shape((len(rows), z.shape[1]), rows)
+        factor, b = (self.nothing if a is None else a for a in (factor, b))
         h, squares = self.device.empty(z.shape), self.device.empty(z.shape[:1])
-        biases = self.nothing if b is None else b
-        self.launch("activate_rows", z.shape[:1], z, row, factor, biases, ACTIVATIONS[activation], h, squares)
+        self.launch("activate_rows", z.shape[:1], z, factor, rows, labels, b, ACTIVATIONS[activation], h, squares)
         return h, squares
 
     def dropout(self, h: Array, rate: float, key: int) -> Array:
@@ -203,6 +218,10 @@ class Cuda(Launcher):
         self.launch("normalise", h.shape[:1], h, root, tiny, out)
         return out
 
+    def inverse_norm(self, squares: Array, more: float, root: float, tiny: float) -> Array:
+        check(squares)
+        return self.alike("inverse_norm", squares, more, root, tiny)
+
     def normalise_batch(self, h: Array) -> Array:
         return self.alike("divide", h, self.total(self.sum_squares(h), 1.0))
 
@@ -213,12 +232,12 @@ class Cuda(Launcher):
         return out
 
     def goodness_signal(
-        self, h: Array, squares: Array, positive: Array, theta: Array, share: float
+        self, h: Array, squares: Array, positive: Array, theta: Array, share: float, least: float
     ) -> tuple[Array, Number]:
         check(h, squares, positive, theta)
         check_shape(h.shape[:1], squares, positive, theta)
         post, loss = self.device.empty(h.shape), self.device.empty(h.shape[:1])
-        self.launch("goodness_signal", h.shape[:1], h, squares, positive, theta, share, post, loss)
+        self.launch("goodness_signal", h.shape[:1], h, squares, positive, theta, share, least, post, loss)
         return post, self.mean(loss)
 
     def peer_signal(self, mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""What the backend asks of a machine: to hold arrays and to launch kernels on them. `Gpu` is a real one.
+"""What the backend asks of a machine: to hold arrays and to launch kernels on them. `gpu` is a real one.
 
 An array on a device has `.shape`, `.dtype`, `.size` and `len`; `a[i:j]` are its rows, and `a.reshape(...)` the same numbers
 in another shape, both without a copy.
@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..contract import Array
-from .language import config, cuda
 from .table import Kernel
 
 
@@ -27,25 +26,3 @@ class Device(Protocol):
 
     def launch(self, kernel: Kernel, grid: tuple[int, ...], *args: Any) -> None:
         """Runs a grid of blocks of `kernel.block` threads each; returns perhaps before it is done."""
-
-
-class Gpu:
-    """The current CUDA device. Each kernel is compiled for it when it is first launched."""
-
-    def __init__(self) -> None:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]  # a small net has small grids
-        self.compiled: dict[str, Any] = {}
-
-    def put(self, a: np.ndarray) -> Array:
-        return cuda.to_device(np.ascontiguousarray(a))
-
-    def get(self, a: Array) -> np.ndarray:
-        return a.copy_to_host()
-
-    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-        return cuda.device_array(shape, dtype)
-
-    def launch(self, kernel: Kernel, grid: tuple[int, ...], *args: Any) -> None:
-        if kernel.name not in self.compiled:
-            self.compiled[kernel.name] = cuda.jit(kernel.signature)(kernel.function)
-        self.compiled[kernel.name][grid, kernel.block](*args)

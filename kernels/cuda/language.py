@@ -5,6 +5,6 @@ All kernels keep to a part of it that the compiler turns into plain float32 code
 makes double precision), and sums go through shared memory in a fixed order (the same bits every time).
 """
 
-from numba import config, cuda, float32, int64, uint32, uint64, void
+from numba import cuda, float32, int64, uint32, uint64, void
 
-__all__ = ["config", "cuda", "float32", "int64", "uint32", "uint64", "void"]
+__all__ = ["cuda", "float32", "int64", "uint32", "uint64", "void"]

@@ -65,6 +65,14 @@ def divide(a, squares, out):
         out[i] = a[i] if squares[0] == ZERO else a[i] / math.sqrt(squares[0])
 
 
+def inverse_norm(squares, more, root, tiny, out):
+    """1 / (sqrt(s + more) / root + tiny), 1 where s + more is 0."""
+    i = thread()
+    if i < uint32(out.shape[0]):
+        norm = math.sqrt(squares[i] + more)
+        out[i] = ONE if norm == ZERO else ONE / (norm / root + tiny)
+
+
 def sign(a, out):
     """-1, 0 or 1."""
     i = thread()

@@ -2,7 +2,8 @@
 
 import math
 
-from .language import cuda, float32, uint32
+from .classes import NAN, exists
+from .language import cuda, float32, int64, uint32
 from .pointwise import ONE, TWO, ZERO, activity
 
 THREADS = 128  # of a block: a power of two
@@ -52,12 +53,17 @@ def normalise(h, root, tiny, out):
         j += uint32(THREADS)
 
 
-def activate(z, row, factor, b, activation, h, squares):
-    """h = f(factor_i (z_ij + row_j) + b_j) and its sum of squares; no biases if b is empty."""
+def activate(z, factor, rows, labels, b, activation, h, squares):
+    """h_i = f(factor_i (z_i + rows[labels_i]) + b) and its sum of squares. What is empty is left out; NaN for a label that does
+    not exist."""
     i, j, total = uint32(cuda.blockIdx.x), uint32(cuda.threadIdx.x), ZERO
-    biased = uint32(b.shape[0]) > uint32(0)
+    told, biased = uint32(labels.shape[0]) > uint32(0), uint32(b.shape[0]) > uint32(0)
+    times = factor[i] if uint32(factor.shape[0]) > uint32(0) else ONE
+    label, otherwise = (labels[i], NAN) if told else (int64(-1), ZERO)
+    known = exists(label, rows.shape[0])
     while j < uint32(z.shape[1]):
-        h[i, j] = activity(factor[i] * (z[i, j] + row[j]) + (b[j] if biased else ZERO), activation)
+        added = rows[uint32(label), j] if known else otherwise
+        h[i, j] = activity(times * (z[i, j] + added) + (b[j] if biased else ZERO), activation)
         total += h[i, j] * h[i, j]
         j += uint32(THREADS)
     total = block_sum(total)
@@ -65,17 +71,18 @@ def activate(z, row, factor, b, activation, h, squares):
         squares[i] = total
 
 
-def goodness_signal(h, squares, positive, theta, share, post, loss):
-    """(p - t) share h with p = sigmoid(share squares - theta), and softplus((1 - 2 t) (share squares - theta)), per row."""
+def goodness_signal(h, squares, positive, theta, share, least, post, loss):
+    """(p - t) share h with p = sigmoid(share squares - theta), zeros where |p - t| <= least; and, per row,
+    softplus((1 - 2 t) (share squares - theta))."""
     i, j = uint32(cuda.blockIdx.x), uint32(cuda.threadIdx.x)
-    margin = share * squares[i] - theta[i]
+    sign = ONE - TWO * positive[i]
+    margin = sign * (share * squares[i] - theta[i])  # to the wrong side
     small = math.exp(-abs(margin))  # never overflows
-    p = (ONE if margin >= ZERO else small) / (ONE + small)
-    weight = (p - positive[i]) * share
+    weight = (ONE if margin >= ZERO else small) / (ONE + small)  # |p - t|
     if j == uint32(0):
-        loss[i] = max((ONE - TWO * positive[i]) * margin, ZERO) + math.log1p(small)
+        loss[i] = max(margin, ZERO) + math.log1p(small)
     while j < uint32(h.shape[1]):
-        post[i, j] = weight * h[i, j]
+        post[i, j] = ZERO if weight <= least else sign * weight * share * h[i, j]
         j += uint32(THREADS)
 
 
