@@ -3,12 +3,11 @@
 import functools
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from threadpoolctl import threadpool_limits
-
 from .errors import UserError
+from .kernels.blas import blas_threads
 from .kernels.contract import Kernels
 from .kernels.cuda import missing
 
@@ -21,8 +20,8 @@ Threads = Callable[[int | None], AbstractContextManager[Any]]
 
 
 def of_blas(n: int | None) -> AbstractContextManager[Any]:
-    """BLAS's own threads, all that NumPy has. They belong to the whole process."""
-    return threadpool_limits(n, user_api="blas")
+    """BLAS's own threads, all that NumPy has."""
+    return nullcontext() if n is None else blas_threads(n)
 
 
 def of_cpu(n: int | None) -> AbstractContextManager[Any]:
@@ -50,7 +49,7 @@ class Backend(NamedTuple):
 @functools.cache
 def on_gpu() -> Kernels:
     from .kernels.cuda.backend import Cuda
-    from .kernels.cuda.device import Gpu
+    from .kernels.cuda.gpu import Gpu
 
     return Cuda(Gpu())
 
@@ -100,4 +99,3 @@ def threads(n: int | None, *backends: str) -> Iterator[None]:
         for name in backends:
             stack.enter_context(BACKENDS[name].threads(n))
         yield
-

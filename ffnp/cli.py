@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from .backend import BACKENDS, load_backend
 from .compare import compare, table
@@ -26,6 +29,9 @@ SMALL = ["bp-small", "ff-small", "pepita-small", "dfa-small"]  # what compare co
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line (by default the process's own); returns the exit code: 0, 1 `verify` found a
     difference, 2 a user's error, 130 Ctrl-C."""
+    if argv is None:
+        logging.getLogger("ffnp").addHandler(AboveBar())
+        logging.getLogger("ffnp").setLevel(logging.INFO)
     args = argparse.Namespace()
     try:
         try:
@@ -44,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ffnp: interrupted{kept}", file=sys.stderr)
         return 130
     return code or 0
+
+
+class AboveBar(logging.Handler):
+    """Writes what the project logs to stderr, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(f"ffnp: {record.getMessage()}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--batch", type=int, help="rows per step (the preset's)")
         command.add_argument("--layers", type=sizes, metavar="I,O,...", help="inputs, then hidden widths (the preset's)")
         command.add_argument("--backend", choices=BACKENDS, default="cpu", help="who computes, see `ffnp backends` (cpu)")
-        command.add_argument("--threads", type=int, help="threads of BLAS (all cores)")
+        command.add_argument("--threads", type=int, help="threads to compute on (all cores)")
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
         command.add_argument("--diagnose", action="store_true", help="keep angles to backprop and more of every epoch")
         command.add_argument("--resume", action="store_true", help="go on with what --out holds")
@@ -109,7 +122,7 @@ def saliency_parser(commands: Any) -> None:
     look.add_argument("--per-class", action="store_true", help="draw ads of every class")
     look.add_argument("--metrics", action="store_true", help="measure faithfulness, beside maps that never look at the net")
     look.add_argument("--retrain", action="store_true", help="also measure by training anew, many times")
-    look.add_argument("--threads", type=int, help="threads of BLAS (all cores)")
+    look.add_argument("--threads", type=int, help="threads to compute on (all cores)")
     look.add_argument("--seed", type=int, default=0, help="seed of trainings and draws (0)")
     look.add_argument("--out", type=Path, default=Path("ffnp-out/saliency"), help="folder (ffnp-out/saliency)")
     look.set_defaults(command=saliency_command)

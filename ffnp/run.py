@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .backend import BackendError, load_backend
+from .backend import BackendError, load_backend, threads
 from .errors import UserError
 from .kernels.contract import Array, Kernels
 from .net import Net, parameters
 from .optim import State
 from .preset import Preset, from_settings
-from .rules.rule import scores
+from .rules.rule import chunks
 
 
 class Run(NamedTuple):
@@ -31,21 +31,29 @@ class Run(NamedTuple):
     def scores(self, x: np.ndarray, read_out: str | None = None) -> np.ndarray:
         """Scores (n, C) of images x (n, I) in [0, 1] by a read-out of the rule, its main one by default; highest wins.
 
+        It works on as many threads as the training did, on some rows at a time, so that the rest takes no memory.
         Raises UserError where x or `read_out` does not fit the run.
         """
         ways = self.preset.rule.read_outs()
         name = read_out or next(iter(ways))
         if name not in ways:
             raise UserError(f"there is no read-out {name!r} here; choose one of {', '.join(ways)}")
-        k = load_backend(self.history["backend"])
-        return scores(ways[name], k, self.net, k.put(self.prepared(x)))
+        self.fits(x)
+        backend = self.history["backend"]
+        k = load_backend(backend)
+        with threads(self.history["threads"], backend):
+            return np.concatenate([ways[name](k, self.net, k.put(self.prepared(rows))) for rows in chunks(x)])
 
     def prepared(self, x: np.ndarray) -> np.ndarray:
         """Images x (n, I) as the net takes them, (n, I). Raises UserError for rows of another length."""
+        self.fits(x)
+        return standardised(x, self.preset, self.history["dtype"])
+
+    def fits(self, x: np.ndarray) -> None:
+        """Raises UserError for rows of another length than the run takes."""
         inputs = self.history["sizes"][0]
         if x.ndim != 2 or x.shape[1] != inputs:
             raise UserError(f"this run takes rows of {inputs} inputs, not an array of shape {x.shape}")
-        return standardised(x, self.preset, self.history["dtype"])
 
     def predict(self, x: np.ndarray, read_out: str | None = None) -> np.ndarray:
         """The class (n,) of each image of x; see `scores`."""

@@ -45,7 +45,7 @@ def check_activate(z: Array, factor: Array | None, rows: Array | None, labels: A
     check_shape(z.shape[1:], b)
     if (rows is None) != (labels is None):
         raise ValueError("rows and labels come together or not at all")
-    if rows is not None:
+    if rows is not None and labels is not None:
         check_shape((len(rows), z.shape[1]), rows)
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(rows)):
             raise IndexError(f"labels from {labels.min()} to {labels.max()} do not all stand in {len(rows)} rows")

@@ -14,6 +14,7 @@ from tiny import WAYS, bits, dataset, each_backend, each_way, files, recipe, unt
 
 import ffnp
 from ffnp import DataError, UserError, training
+from ffnp.kernels.cpu.threads import slabs
 from ffnp.optim import Optimiser, Optimisers
 from ffnp.rules import Backprop, ForwardForward
 from ffnp.run import Run
@@ -242,17 +243,18 @@ def test_a_hopeless_rate_escapes_as_one_sentence():
 
 
 def threads():
-    return [pool["num_threads"] for pool in threadpool_info()]
+    """Of every copy of BLAS, and into how many parts a kernel of the CPU backend cuts its work."""
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], slabs()
 
 
-@each_backend
-def test_the_thread_limit_holds_in_training_only(backend, monkeypatch):
+@pytest.mark.parametrize("backend, n, of_blas, of_kernels", [("numpy", 1, 1, 1), ("cpu", 1, 1, 1), ("cpu", 3, 1, 3)])
+def test_the_thread_limit_holds_in_training_only(backend, n, of_blas, of_kernels, monkeypatch):
     before, during, one_epoch = threads(), [], training.one_epoch
-    monkeypatch.setattr(training, "one_epoch", lambda *a: during.append(set(threads())) or one_epoch(*a))
-    train(recipe(), dataset(), backend=backend, threads=1, epochs=1)
+    monkeypatch.setattr(training, "one_epoch", lambda *a: during.append(threads()) or one_epoch(*a))
+    train(recipe(), dataset(), backend=backend, threads=n, epochs=1)
     with pytest.raises(DivergedError):
-        train(recipe(rate=1e30), dataset(), backend=backend, threads=1)
-    assert during == [{1}, {1}] and threads() == before
+        train(recipe(rate=1e30), dataset(), backend=backend, threads=n)
+    assert during == [([of_blas] * len(before[0]), of_kernels)] * 2 and threads() == before
 
 
 def test_off_a_terminal_every_epoch_is_a_plain_line(capsys):

@@ -1,22 +1,56 @@
-"""How Numba compiles the loops: additions may be reordered, so that sums vectorise, but NaN and infinity stay what they are."""
+"""How Numba compiles the loops: what may be reordered, what becomes part of what, and that it is kept."""
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core import event
 
-FAST = {"reassoc", "contract", "arcp", "nsz"}
+FAST = {"reassoc", "contract", "arcp", "nsz"}  # additions may be reordered, so that sums vectorise; NaN and infinity stay
 
 
-def compiled(function: Callable[..., Any], parallel: bool = False) -> Any:
+def compiled(function: Callable[..., Any], fastmath: Any = FAST, **options: Any) -> Any:
     """The function, compiled when it is first called; what has been compiled is kept on disk, if any folder can be written."""
-    options = {"fastmath": FAST, "error_model": "numpy", "nogil": True, "parallel": parallel}
+    options |= {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # what Numba says where it finds no folder for its cache
         return njit(**options)(function)
 
 
+def part(function: Callable[..., Any]) -> Any:
+    """A function that others call: it becomes part of each, or a process would have two of it, and which of them is called
+    would depend on what was loaded first. It computes exactly what is written, so that it is the same everywhere."""
+    return compiled(function, fastmath=False, forceinline=True)
+
+
+def summand(function: Callable[..., Any]) -> Any:
+    """As `part`, for one that adds a term to a sum, which may be reordered."""
+    return compiled(function, forceinline=True)
+
+
 def parallel(function: Callable[..., Any]) -> Any:
     """As `compiled`, for a function that shares its work out among threads."""
     return compiled(function, parallel=True)
+
+
+class Compiling(event.Listener):
+    """Logs, once, that kernels are compiled; those that come from the disk are not."""
+
+    def on_start(self, what: Any) -> None:
+        if what.data["dispatcher"].py_func.__module__.startswith(__package__):
+            announce(what.data["dispatcher"].stats.cache_path)
+
+    def on_end(self, what: Any) -> None:
+        pass
+
+
+@functools.cache
+def announce(folder: str | None) -> None:
+    kept = f"once: they are kept in {folder}" if folder else "as no folder can keep them; NUMBA_CACHE_DIR names one"
+    logging.getLogger(__name__).info("compiling kernels for this processor, %s", kept)
+
+
+event.register("numba:compile", Compiling())

@@ -1,5 +1,6 @@
 """All that multiplies matrices. Each kernel cuts its result into as many slabs as there are threads; a thread takes a slab
-through BLAS and on through bias, activation, momentum and step, while its numbers are still in its cache.
+through BLAS and on through bias, activation, momentum and step, while its numbers are still in its cache. Beside each `slab`
+stands the loop that takes all of them at once; `share` chooses it where there is enough to do, and only then it is compiled.
 
 Caches of compiled code know only the file that a function stands in, so all that compiles `gemm` in stands here.
 """
@@ -14,9 +15,9 @@ from numba.extending import get_cython_function_address, intrinsic, overload
 
 from ..checks import check, check_shape, check_step
 from ..contract import Adam, Array, Layer, Momentum, Pair
-from .compiling import compiled, parallel
+from .compiling import parallel, part, summand
 from .loops import FLOORS, scalars, speaks, sum_squares
-from .threads import slabs
+from .threads import share, slabs
 
 # ----- BLAS, from within compiled loops -----
 
@@ -69,25 +70,31 @@ def call_c(context, address, pointers):
     return types.void(types.uintp, pointers), generate
 
 
-@compiled
+@summand
+def plus_square(total, a):
+    return total + a * a
+
+
+@part
 def cut(s, n, size):
     """Where slab s of n begins: at a multiple of 16, which is what the processor multiplies at once."""
     return size if s == n else s * size // n // 16 * 16
 
 
-@parallel
-def product(address, alpha, a, b, beta, out, ta, tb, n):
-    """As `gemm`, on n threads: each computes some columns."""
-    if n == 1:
-        gemm(address, alpha, a, b, beta, out, ta, tb)
+@part
+def product_slab(s, n, address, alpha, a, b, beta, out, ta, tb):
+    """As `gemm`, some columns."""
+    lo, hi = cut(s, n, out.shape[1]), cut(s + 1, n, out.shape[1])
+    if tb:
+        gemm(address, alpha, a, b[lo:hi], beta, out[:, lo:hi], ta, tb)
     else:
-        for s in prange(n):
-            lo, hi = cut(s, n, out.shape[1]), cut(s + 1, n, out.shape[1])
-            if tb:
-                gemm(address, alpha, a, b[lo:hi], beta, out[:, lo:hi], ta, tb)
-            else:
-                gemm(address, alpha, a, b[:, lo:hi], beta, out[:, lo:hi], ta, tb)
-    return out
+        gemm(address, alpha, a, b[:, lo:hi], beta, out[:, lo:hi], ta, tb)
+
+
+@parallel
+def product(n, address, alpha, a, b, beta, out, ta, tb):
+    for s in prange(n):
+        product_slab(np.int64(s), n, address, alpha, a, b, beta, out, ta, tb)
 
 
 def multiply(
@@ -97,7 +104,9 @@ def multiply(
     left, right = a.shape[::-1] if ta else a.shape, b.shape[::-1] if tb else b.shape
     if left[1] != right[0] or out.shape != (left[0], right[1]):
         raise ValueError(f"the product of {left} and {right} does not fit {out.shape}")
-    return product(GEMM[out.dtype], *scalars(out, alpha), a, b, *scalars(out, beta), out, ta, tb, slabs())
+    work, (alpha, beta) = left[1] * out.size, scalars(out, alpha, beta)
+    share(work, product_slab, product, GEMM[out.dtype], alpha, a, b, beta, out, ta, tb)
+    return out
 
 
 # ----- dense layers -----
@@ -113,33 +122,30 @@ def dense_squares(x: Array, W: Array, b: Array | None, activation: str) -> tuple
     n, h = slabs(), np.empty((len(x), W.shape[1]), x.dtype)
     parts = np.zeros((n, len(x)), x.dtype)
     b = np.zeros(W.shape[1], W.dtype) if b is None else b
-    answer(GEMM[x.dtype], x, W, b, *scalars(x, FLOORS[activation]), h, parts, n)
+    share(len(x) * W.size, answer_slab, answer, GEMM[x.dtype], x, W, b, *scalars(x, FLOORS[activation]), h, parts)
     if activation == "tanh":
         return np.tanh(h, out=h), sum_squares(h)
     return h, parts[0] if n == 1 else parts.sum(axis=0)
 
 
-@parallel
-def answer(address, x, W, b, floor, h, parts, n):
-    """h = max(x W + b, floor), and of each of n slabs of columns the sum of squares of every row, (n, B)."""
-    if n == 1:
-        answer_slab(address, x, W, b, floor, h, parts[0])
-    else:
-        for s in prange(n):
-            lo, hi = cut(s, n, W.shape[1]), cut(s + 1, n, W.shape[1])
-            answer_slab(address, x, W[:, lo:hi], b[lo:hi], floor, h[:, lo:hi], parts[s])
-
-
-@compiled
-def answer_slab(address, x, W, b, floor, h, squares):
-    gemm(address, x.dtype.type(1), x, W, x.dtype.type(0), h, False, False)
+@part
+def answer_slab(s, n, address, x, W, b, floor, h, parts):
+    """h = max(x W + b, floor), some columns, and of these the sum of squares of every row: parts[s], (B,)."""
+    lo, hi = cut(s, n, W.shape[1]), cut(s + 1, n, W.shape[1])
+    gemm(address, x.dtype.type(1), x, W[:, lo:hi], x.dtype.type(0), h[:, lo:hi], False, False)
     for i in range(h.shape[0]):
         total = h.dtype.type(0)
-        for j in range(h.shape[1]):
+        for j in range(lo, hi):
             a = h[i, j] + b[j]
             h[i, j] = floor if a <= floor else a  # a NaN stays
-            total += h[i, j] * h[i, j]
-        squares[i] = total
+            total = plus_square(total, h[i, j])
+        parts[s, i] = total
+
+
+@parallel
+def answer(n, address, x, W, b, floor, h, parts):
+    for s in prange(n):
+        answer_slab(np.int64(s), n, address, x, W, b, floor, h, parts)
 
 
 def project(delta: Array, M: Array) -> Array:
@@ -162,6 +168,7 @@ def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
 # ----- from signals to a step -----
 
 CACHED = 2**17  # numbers of a gradient at a time: 512 kB in float32
+MOVE = 32  # what it takes to move a weight and its memory, in multiply-adds
 
 
 def stack(pairs: list[Pair]) -> tuple[Array, Array, Array]:
@@ -195,7 +202,9 @@ def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c
     (W, b), (v, u) = layer, velocity
     pre, post, total = stack(pairs)
     coefficients = scalars(W, c.gain / rows, c.keep, c.gain * c.l2, c.decay, c.rate)
-    squares = momentum(GEMM[W.dtype], W, v, pre, post, coefficients, slabs())
+    parts = np.zeros(slabs())
+    share((len(pre) + MOVE) * W.size, momentum_slab, momentum, GEMM[W.dtype], W, v, pre, post, coefficients, parts)
+    squares = parts.sum()
     if b is not None:
         l2, decay = (c.l2, c.decay) if c.decay_biases else (0.0, 0.0)
         g = (c.gain / rows * total).astype(b.dtype)
@@ -203,39 +212,33 @@ def momentum_step(layer: Layer, velocity: Layer, pairs: list[Pair], rows: int, c
     return float(squares)
 
 
+@part
+def momentum_slab(s, n, address, W, v, pre, post, c, parts):
+    """One velocity step of some rows of W, and the sum of their squares: parts[s]. It goes through them a few at a time, so
+    that their gradient stays in the cache."""
+    start, stop = cut(s, n, W.shape[0]), cut(s + 1, n, W.shape[0])
+    some = max(1, CACHED // W.shape[1])
+    g = np.empty((min(some, stop - start), W.shape[1]), W.dtype)
+    for lo in range(start, stop, some):
+        hi = min(lo + some, stop)
+        gemm(address, c[0], pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
+        parts[s] += momentum_each(W[lo:hi].reshape(-1), v[lo:hi].reshape(-1), g.reshape(-1), *c[1:])
+
+
 @parallel
-def momentum(address, W, v, pre, post, c, n):
-    """One velocity step on n threads: each moves some rows of W. Returns sum W^2."""
-    squares = np.zeros(n)
-    if n == 1:
-        squares[0] = momentum_slab(address, W, v, pre, post, *c)
-    else:
-        for s in prange(n):
-            lo, hi = cut(s, n, W.shape[0]), cut(s + 1, n, W.shape[0])
-            squares[s] = momentum_slab(address, W[lo:hi], v[lo:hi], pre[:, lo:hi], post, *c)
-    return squares.sum()
+def momentum(n, address, W, v, pre, post, c, parts):
+    for s in prange(n):
+        momentum_slab(np.int64(s), n, address, W, v, pre, post, c, parts)
 
 
-@compiled
-def momentum_slab(address, W, v, pre, post, share, keep, l2, decay, rate):
-    """Through W a few rows at a time, whose gradient stays in the cache."""
-    some, squares = max(1, CACHED // W.shape[1]), 0.0
-    g = np.empty((min(some, len(W)), W.shape[1]), W.dtype)
-    for lo in range(0, len(W), some):
-        hi = min(lo + some, len(W))
-        gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
-        squares += momentum_each(W[lo:hi].reshape(-1), v[lo:hi].reshape(-1), g.reshape(-1), keep, l2, decay, rate)
-    return squares
-
-
-@compiled
+@part
 def momentum_each(w, v, g, keep, l2, decay, rate):
     """v <- keep v + g + l2 w;  w <- (1 - decay) w - rate v;  returns sum w^2."""
     squares = w.dtype.type(0)
     for i in range(w.size):
         v[i] = keep * v[i] + g[i] + l2 * w[i]
         w[i] = w[i] - decay * w[i] - rate * v[i]
-        squares += w[i] * w[i]
+        squares = plus_square(squares, w[i])
     return squares
 
 
@@ -244,8 +247,10 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
     (W, b), (m, m_b), (s, s_b) = layer, first, second
     pre, post, total = stack(pairs)
     betas = scalars(W, c.beta1, 1 - c.beta1, c.beta2, 1 - c.beta2)  # in float32, 1 - 0.999 is off by 5e-5
-    step = scalars(W, c.correct1, c.correct2, c.epsilon, c.rate)
-    squares = adam(GEMM[W.dtype], W, m, s, pre, post, *scalars(W, 1 / rows), betas + step + scalars(W, c.decay, c.l2), slabs())
+    step = scalars(W, 1 / c.correct1, 1 / c.correct2, c.epsilon, c.rate)
+    coefficients, parts = (*scalars(W, 1 / rows), *betas, *step, *scalars(W, c.decay, c.l2)), np.zeros(slabs())
+    share((len(pre) + MOVE) * W.size, adam_slab, adam, GEMM[W.dtype], W, m, s, pre, post, coefficients, parts)
+    squares = parts.sum()
     if b is not None:
         decays = (c.decay, c.l2) if c.decay_biases else (0.0, 0.0)
         g = (total / rows).astype(b.dtype)
@@ -253,39 +258,33 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
     return float(squares)
 
 
+@part
+def adam_slab(slab, n, address, W, m, s, pre, post, c, parts):
+    """One Adam step of some rows of W, as `momentum_slab`."""
+    start, stop = cut(slab, n, W.shape[0]), cut(slab + 1, n, W.shape[0])
+    some = max(1, CACHED // W.shape[1])
+    g = np.empty((min(some, stop - start), W.shape[1]), W.dtype)
+    for lo in range(start, stop, some):
+        hi = min(lo + some, stop)
+        gemm(address, c[0], pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
+        parts[slab] += adam_each(W[lo:hi].reshape(-1), m[lo:hi].reshape(-1), s[lo:hi].reshape(-1), g.reshape(-1), *c[1:])
+
+
 @parallel
-def adam(address, W, m, s, pre, post, share, c, n):
-    """One Adam step on n threads, as `momentum`."""
-    squares = np.zeros(n)
-    if n == 1:
-        squares[0] = adam_slab(address, W, m, s, pre, post, share, c)
-    else:
-        for t in prange(n):
-            lo, hi = cut(t, n, W.shape[0]), cut(t + 1, n, W.shape[0])
-            squares[t] = adam_slab(address, W[lo:hi], m[lo:hi], s[lo:hi], pre[:, lo:hi], post, share, c)
-    return squares.sum()
+def adam(n, address, W, m, s, pre, post, c, parts):
+    for slab in prange(n):
+        adam_slab(np.int64(slab), n, address, W, m, s, pre, post, c, parts)
 
 
-@compiled
-def adam_slab(address, W, m, s, pre, post, share, c):
-    some, squares = max(1, CACHED // W.shape[1]), 0.0
-    g = np.empty((min(some, len(W)), W.shape[1]), W.dtype)
-    for lo in range(0, len(W), some):
-        hi = min(lo + some, len(W))
-        gemm(address, share, pre[:, lo:hi], post, W.dtype.type(0), g[: hi - lo], True, False)
-        squares += adam_each(W[lo:hi].reshape(-1), m[lo:hi].reshape(-1), s[lo:hi].reshape(-1), g.reshape(-1), *c)
-    return squares
-
-
-@compiled
-def adam_each(w, m, s, g, beta1, fresh1, beta2, fresh2, correct1, correct2, epsilon, rate, decay, l2):
+@part
+def adam_each(w, m, s, g, beta1, fresh1, beta2, fresh2, more1, more2, epsilon, rate, decay, l2):
     """m <- beta1 m + fresh1 d;  s <- beta2 s + fresh2 d^2, d = g + l2 w;  returns sum w^2."""
     squares = w.dtype.type(0)
     for i in range(w.size):
         d = g[i] + l2 * w[i]
         m[i] = beta1 * m[i] + fresh1 * d
         s[i] = beta2 * s[i] + fresh2 * d * d
-        step = m[i] / correct1 / (np.sqrt(s[i] / correct2) + epsilon)
+        step = more1 * m[i] / (np.sqrt(more2 * s[i]) + epsilon)
         w[i] = w[i] - decay * w[i] - rate * step
-        squares += w[i] * w[i]
+        squares = plus_square(squares, w[i])
     return squares
