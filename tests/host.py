@@ -26,7 +26,7 @@ def mapped(f: Callable[[Any], Any], tree: Any) -> Any:
     return f(tree) if hasattr(tree, "dtype") else tree
 
 
-STAY = {"rows", "moves", "columns", "u"}  # what the contract takes from the host
+STAY = {"take": "rows", "shift": "moves", "patch": "columns", "draw_wrong": "u"}  # what the contract takes from the host
 
 
 class OnHost:
@@ -40,7 +40,7 @@ class OnHost:
 
         def call(*args: Any) -> Any:
             names = list(inspect.signature(compute).parameters) * len(args)  # the one of `*parts` is that of all
-            there = [a if name in STAY else mapped(self.k.put, a) for a, name in zip(args, names, strict=False)]
+            there = [a if name == STAY.get(kernel) else mapped(self.k.put, a) for a, name in zip(args, names, strict=False)]
             answer = compute(*there)
             for a, after in zip(leaves(args), leaves(there), strict=True):
                 if isinstance(a, np.ndarray) and after is not a:

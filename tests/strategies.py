@@ -26,10 +26,13 @@ from ffnp.rules import (
 )
 
 Strategy = st.SearchStrategy[Any]
+seeds = st.integers(0, 2**32 - 1)
 
 
 def tenths(dtype: Any, *shape: int, least: int = -60, most: int = 60) -> Strategy:
     """Arrays of -6.0, -5.9, ... 6.0: numbers that round, cancel and tie, but neither overflow nor underflow."""
+    if math.prod(shape) > 100:  # Hypothesis would make most of them equal
+        return seeds.map(lambda seed: (np.random.default_rng(seed).integers(least, most + 1, shape) / 10).astype(dtype))
     return arrays(np.int64, shape, elements=st.integers(least, most)).map(lambda n: (n / 10).astype(dtype))
 
 
@@ -39,14 +42,19 @@ Sizes = dict[str, int]  # a size for each letter of the contract
 Part = Callable[[Sizes, Any], Strategy]  # one argument, from the sizes and the dtype
 
 dtypes = st.sampled_from([np.float32, np.float64])
-sizes = st.fixed_dictionaries({
+some: dict[str, Strategy] = {
     "B": st.integers(0, 9),
     "R": st.integers(1, 9),  # rows where there must be one
     "I": st.integers(1, 9),
     "O": st.integers(1, 9),
     "C": st.integers(2, 5),
     "biased": st.booleans(),  # whether the layer has biases
-})
+    "scaled": st.booleans(),  # whether a product is
+    "labelled": st.booleans(),  # whether it has labels written in
+}
+sizes = st.fixed_dictionaries(some)
+# That threads share out: around multiples of 16 inputs or outputs, of which a thread takes some, or none.
+shared_out = st.fixed_dictionaries(some | dict.fromkeys("IO", st.sampled_from([1, 15, 16, 17, 32, 40, 70])))
 rates = st.sampled_from([0.0, 0.1, 0.5, 0.9])
 factors = st.sampled_from([0.0, 1.0, -1.0, 0.1, -2.5])
 keys = st.integers(0, 2**32 - 1)
@@ -117,9 +125,13 @@ def slots(n: Sizes, dtype: Any) -> Strategy:
     return st.integers(1, n["I"]).flatmap(lambda classes: tenths(dtype, n["B"], classes))
 
 
+def where(choice: str, part: Part) -> Part:
+    """None where it has been drawn that there is no such argument."""
+    return lambda n, dtype: part(n, dtype) if n[choice] else st.none()
+
+
 def biases(**bounds: int) -> Part:
-    """b (O,), or None in a layer without biases."""
-    return lambda n, dtype: real("O", **bounds)(n, dtype) if n["biased"] else st.none()
+    return where("biased", real("O", **bounds))
 
 
 def layer(**bounds: int) -> Part:
@@ -143,6 +155,13 @@ def uneven(n: Sizes, dtype: Any) -> Strategy:
     return tenths(dtype, n["R"], n["C"]).map(lambda a: np.append(a.flat[1:], a.dtype.type(7)).reshape(a.shape))
 
 
+def root(n: Sizes, dtype: Any) -> Strategy:
+    """The length of a normalised row of O numbers."""
+    return st.sampled_from([1.0, n["O"] ** 0.5])
+
+
+tinies = free(st.sampled_from([0.0, 1e-8, 0.1]))
+
 ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "put": (real("BI"),),
     "get": (real("BI"),),
@@ -159,8 +178,10 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "dense_squares": (real("BI"), real("IO"), biases(), free(activations)),
     "gate": (real("BO"), real("BO"), free(activations)),
     "project": (real("BO"), real("IO")),
+    "correlate": (real("BI"), real("BO")),
     "patch": (real("BO"), real("BI"), real("BI"), real("IO"), columns),
-    "activate": (real("BO"), real("O"), real("B"), biases(), free(activations)),
+    "activate": (real("BO"), where("scaled", real("B")), where("labelled", real("CO")), where("labelled", labels), biases(),
+                 free(activations)),
     "dropout": (real("BO"), free(rates), free(keys)),
     "one_hot": (labels, lambda n, dtype: st.just(n["C"]), free(rates), real("BI")),
     "softmax": (real("BC"),),
@@ -168,10 +189,12 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "draw_wrong": (real("BC"), labels, chances),
     "agreement": (labels, labels),
     "overlay": (real("BI"), slots),
-    "normalise": (real("BO"), lambda n, dtype: st.sampled_from([1.0, n["O"] ** 0.5]), free(st.sampled_from([0.0, 1e-8, 0.1]))),
+    "normalise": (real("BO"), root, tinies),
+    "inverse_norm": (real("B", least=0), free(st.sampled_from([0.0, 1.0, 6.25])), root, tinies),
     "normalise_batch": (real("BO"),),
     "sum_squares": (real("BO"),),
-    "goodness_signal": (real("BO"), real("B", least=0), signs, real("B"), free(st.sampled_from([1.0, 0.25]))),
+    "goodness_signal": (real("BO"), real("B", least=0), signs, real("B"), free(st.sampled_from([1.0, 0.25])),
+                        free(st.sampled_from([0.0, 2**-24, 0.25]))),
     "peer_signal": (real("O"), real("RO"), free(rates), free(rates)),
     "gradient": (layer(), pairs, free(st.integers(1, 9))),
     "momentum_step": (layer(), layer(), pairs, free(st.integers(1, 9)), free(momenta)),
@@ -180,7 +203,7 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
 
 
 @st.composite
-def arguments(draw: st.DrawFn, kernel: str, dtypes: Strategy = dtypes) -> tuple[Any, ...]:
+def arguments(draw: st.DrawFn, kernel: str, dtypes: Strategy = dtypes, sizes: Strategy = sizes) -> tuple[Any, ...]:
     """What the contract allows as arguments of this kernel, all of one dtype."""
     n, dtype = draw(sizes), draw(dtypes)
     return tuple(draw(part(n, dtype)) for part in ARGUMENTS[kernel])
@@ -221,7 +244,6 @@ def poisoned(draw: st.DrawFn, kernel: str) -> tuple[Any, ...]:
 
 # ----- rules: batches, widths and settings -----
 
-seeds = st.integers(0, 2**32 - 1)
 widths = st.integers(1, 6)
 just_one = st.just(1)
 scales = st.sampled_from([1e-3, 0.3, 7.0, 1e3])
@@ -254,7 +276,7 @@ contrasts: dict[str, Strategy] = {
     "loss": st.sampled_from(["logistic", "symba"]), "alpha": st.sampled_from([1.0, 4.0]), "collaborate": st.booleans(),
     "norm": st.sampled_from(["rms", "l2", "none"]), "norm_input": st.booleans(),
     "tiny": st.sampled_from([1e-4, 1e-8, math.exp(-100)]), "dropout": rates, "peer": st.sampled_from([0.0, 0.03]),
-    "softmax_from": st.sampled_from([1, 2]),
+    "softmax_from": st.sampled_from([1, 2]), "sparing": st.booleans(),
 }
 
 
@@ -306,6 +328,12 @@ def wide_logits(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     values = st.floats(-5, 5) | st.floats(-1e30, 1e30) | st.sampled_from([0.0, -1e4, 1e4])
     return draw(arrays(np.float64, (B, C), elements=values)), draw(arrays(np.int64, B, elements=st.integers(0, C - 1)))
 
+
+# ----- blocks that overlap -----
+
+# (name, number of threads) of blocks, each of which is named twice: to be entered, and to be left.
+overlapping = st.dictionaries(st.integers(0, 4), st.integers(1, 8), min_size=1).flatmap(
+    lambda blocks: st.permutations([*blocks.items()] * 2))
 
 # ----- training: how an epoch is cut into batches, what a run is made of -----
 

@@ -12,13 +12,14 @@ import ffnp
 
 FLOORS = [
     ["kernels.contract"],
-    ["kernels", "kernels.checks", "kernels.reference",
+    ["kernels", "kernels.checks", "kernels.reference", "kernels.blas",
      "kernels.cpu", "kernels.cpu.compiling", "kernels.cpu.loops", "kernels.cpu.products", "kernels.cpu.threads",
      "kernels.ptx", "kernels.ptx.program", "kernels.ptx.lanes", "kernels.ptx.operands", "kernels.ptx.races",
      "kernels.ptx.memory", "kernels.ptx.arithmetic", "kernels.ptx.computing", "kernels.ptx.instructions",
      "kernels.ptx.machine", "kernels.cuda", "kernels.cuda.language", "kernels.cuda.pointwise", "kernels.cuda.classes",
      "kernels.cuda.rows", "kernels.cuda.steps", "kernels.cuda.products", "kernels.cuda.table", "kernels.cuda.missing",
-     "kernels.cuda.compile", "kernels.cuda.device", "kernels.cuda.emulated", "kernels.cuda.launch", "kernels.cuda.backend"],
+     "kernels.cuda.compile", "kernels.cuda.device", "kernels.cuda.gpu", "kernels.cuda.emulated", "kernels.cuda.launch",
+     "kernels.cuda.backend"],
     ["errors", "version", "backend", "net",
      "data", "data.arrays", "data.catalog", "data.embed", "data.fetching", "data.readers"],
     ["optim", "rules", "rules.rule", "rules.backprop", "rules.contrast", "rules.adaptive_feedback", "rules.classifier",

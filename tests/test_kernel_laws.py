@@ -8,7 +8,8 @@ import torch
 from host import every_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import arguments, dtypes, keys, precise, rates, wild_logits
+from hypothesis.extra.numpy import arrays
+from strategies import arguments, dtypes, keys, precise, rates, tenths, wild_logits
 
 EPS = np.finfo(np.float64).eps
 
@@ -82,6 +83,14 @@ def test_projecting_is_the_adjoint_of_the_layer(k, args):
     np.testing.assert_allclose(k.project(delta, M), np.einsum("bo,io->bi", delta, way_there), rtol=0, atol=tolerance)
 
 
+@every_backend
+@given(precise("correlate"))
+def test_correlating_is_a_sum_over_rows_of_outer_products(k, args):
+    a, b = args
+    tolerance = EPS * 36 * len(a) ** 2
+    np.testing.assert_allclose(k.correlate(a, b), np.einsum("bi,bo->io", a, b), rtol=0, atol=tolerance)
+
+
 # ----- a product that is known -----
 
 
@@ -101,9 +110,8 @@ def test_a_patched_product_is_that_of_the_patched_input(k, args):
 @given(precise("dense"))
 def test_a_product_that_is_scaled_is_the_layer_of_the_normalised_input(k, root, args):
     x, W, b, activation = args
-    z, squares = k.dense(x, W, None, "linear"), k.sum_squares(x)
-    scale = root / np.sqrt(np.where(squares > 0, squares, 1))
-    h, goodness = k.activate(z, np.zeros(W.shape[1]), scale, b, activation)
+    z, factor = k.dense(x, W, None, "linear"), k.inverse_norm(k.sum_squares(x), 0.0, root, 0.0)
+    h, goodness = k.activate(z, factor, None, None, b, activation)
     expected = k.dense(k.normalise(x, root, 0.0), W, b, activation)
     tolerance = EPS * 100 * (len(W) + 4) ** 2
     np.testing.assert_allclose(h, expected, rtol=0, atol=tolerance)
@@ -112,14 +120,30 @@ def test_a_product_that_is_scaled_is_the_layer_of_the_normalised_input(k, root, 
 
 @every_backend
 @given(precise("dense"), st.data())
-def test_a_row_added_to_a_product_is_an_input_that_is_one_everywhere(k, args, data):
+def test_the_row_of_a_label_is_what_adds_the_label_to_an_input(k, args, data):
+    """Of an input [x, 1 at the label's slot] the product is x W, and of the label's slots a row of the rest of W."""
     x, W, _, activation = args
-    part = data.draw(st.integers(0, len(W)))
-    x[:, :part] = 1
-    z = k.dense(np.ascontiguousarray(x[:, part:]), np.ascontiguousarray(W[part:]), None, "linear")
-    h, _ = k.activate(z, W[:part].sum(axis=0), np.ones(len(x)), None, activation)
-    tolerance = EPS * 36 * (len(W) + 3) ** 2
-    np.testing.assert_allclose(h, k.dense(x, W, None, activation), rtol=0, atol=tolerance)
+    slots = data.draw(tenths(np.float64, 3, W.shape[1]))
+    told = data.draw(arrays(np.int64, len(x), elements=st.integers(0, 2)))
+    h, _ = k.activate(k.dense(x, W, None, "linear"), None, slots, told, None, activation)
+    expected = k.dense(np.hstack([x, np.eye(3)[told]]), np.vstack([W, slots]), None, activation)
+    np.testing.assert_allclose(h, expected, rtol=0, atol=EPS * 36 * (len(W) + 5) ** 2)
+
+
+NEUTRAL = {  # what stands in the place of a part of `activate` that is not there, for B rows of O numbers
+    "factor": lambda B, O: {"factor": np.ones(B)}, "b": lambda B, O: {"b": np.zeros(O)},
+    "rows": lambda B, O: {"rows": np.zeros((1, O)), "labels": np.zeros(B, np.int64)}}
+
+
+@every_backend
+@pytest.mark.parametrize("part", NEUTRAL)
+@given(args=precise("activate"))
+def test_a_part_of_an_activity_that_is_not_there_changes_nothing(k, part, args):
+    given = dict(zip(("z", "factor", "rows", "labels", "b", "activation"), args, strict=True))
+    neutral = NEUTRAL[part](*given["z"].shape)
+    for with_it, without in zip(k.activate(*(given | neutral).values()), k.activate(*(given | dict.fromkeys(neutral)).values()),
+                                strict=True):
+        np.testing.assert_array_equal(with_it, without)
 
 
 # ----- dropout -----
@@ -243,72 +267,3 @@ def test_equal_logits_give_uniformly_wrong_labels(k, classes, data):
     label = data.draw(st.integers(0, classes - 1))
     uniform = np.where(np.arange(classes) == label, 0, 1 / (classes - 1))
     np.testing.assert_allclose(shares_drawn(k, np.zeros(classes), label, 50 * (classes - 1)), uniform, rtol=EPS)
-
-
-# ----- Forward-Forward -----
-
-
-@every_backend
-@settings(max_examples=20)
-@given(precise("goodness_signal"))
-def test_the_goodness_signal_is_half_the_gradient_of_the_loss(k, args):
-    h, _, positive, theta, share = args
-    h = np.maximum(h / 6, 0)  # a ReLU layer; small, so that the third derivative is
-    post, _ = k.goodness_signal(h, k.sum_squares(h), positive, theta, share)
-    gradient = slope(lambda h: len(h) * k.goodness_signal(h, k.sum_squares(h), positive, theta, share)[1], h)
-    np.testing.assert_allclose(post, gradient / 2, rtol=0, atol=1e-8)
-
-
-@every_backend
-@given(precise("goodness_signal"))
-def test_the_goodness_loss_is_torchs_logistic_loss(k, args):
-    h, squares, positive, theta, share = args
-    logits, targets = torch.tensor(share * squares - theta), torch.tensor(positive)
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets).item() if len(h) else 0
-    assert k.goodness_signal(*args)[1] == pytest.approx(loss, rel=1e-13, abs=1e-13)
-
-
-@every_backend
-@pytest.mark.parametrize(
-    ("margin", "positive", "weight", "loss"), [(1e4, 1, 0, 0), (-1e4, 1, -1, 1e4), (1e4, 0, 1, 1e4), (-1e4, 0, 0, 0)])
-@given(dtypes)
-def test_the_goodness_signal_is_exact_at_any_margin(k, margin, positive, weight, loss, dtype):
-    h, squares = np.array([[0.5, 0, 3]], dtype), np.array([1e4 + margin], dtype)
-    post, cost = k.goodness_signal(h, squares, np.array([positive], dtype), np.array([1e4], dtype), 1.0)
-    np.testing.assert_array_equal(post, weight * h)
-    assert cost == loss
-
-
-@every_backend
-@given(arguments("goodness_signal"))
-def test_a_row_on_the_wrong_side_of_its_threshold_by_far_is_sent_all_of_its_activity(k, args):
-    h, squares, positive, theta, share = args
-    theta = np.where(positive == 1, 1e30, -1e30).astype(theta.dtype)
-    post, _ = k.goodness_signal(h, squares, positive, theta, share)
-    np.testing.assert_array_equal(post, np.where(positive == 1, -share, share)[:, None] * h)
-
-
-@every_backend
-@given(precise("goodness_signal"))
-def test_raising_goodness_and_threshold_together_leaves_the_goodness_signal(k, args):
-    h, squares, positive, theta, share = args
-    here, there = (k.goodness_signal(h, squares + rise / share, positive, theta + rise, share)[0] for rise in (0, 8))
-    np.testing.assert_allclose(there, here, rtol=0, atol=6 * (20 / 4 + 6) * EPS)  # |h|, the margin's error, the sigmoid's
-
-
-@every_backend
-@given(precise("peer_signal"))
-def test_the_peer_signal_compares_running_means(k, args):
-    mean, h, keep, strength = args
-    new, signal = k.peer_signal(*args)
-    running = [keep * m + (1 - keep) * math.fsum(column) / len(h) for m, column in zip(mean, h.T, strict=True)]
-    average = math.fsum(running) / len(running)
-    np.testing.assert_allclose(new, running, rtol=0, atol=100 * EPS)
-    np.testing.assert_allclose(signal, [[strength * (m - average) for m in running]], rtol=0, atol=200 * EPS)
-
-
-@every_backend
-@given(arguments("peer_signal"))
-def test_the_peer_signal_moves_no_average(k, args):
-    _, signal = k.peer_signal(*args)
-    assert abs(signal.sum(dtype=np.float64)) <= 2 * signal.size**2 * 6 * np.finfo(signal.dtype).eps

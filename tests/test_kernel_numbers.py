@@ -190,3 +190,25 @@ def test_a_batch_is_normalised_like_one_long_row(k, args):
     (h,) = args
     together = k.normalise(h.reshape(1, -1), 1.0, 0.0).reshape(h.shape)
     np.testing.assert_allclose(k.normalise_batch(h), together, rtol=(h.size + 6) * np.finfo(h.dtype).eps, atol=0)
+
+
+@every_backend
+@given(arguments("normalise"))
+def test_the_inverse_norm_is_what_a_row_is_multiplied_by_to_normalise_it(k, args):
+    h, root, tiny = args
+    factor = k.inverse_norm(k.sum_squares(h), 0.0, root, tiny)
+    np.testing.assert_allclose(factor[:, None] * h, k.normalise(h, root, tiny), rtol=(h.shape[1] + 8) * np.finfo(h.dtype).eps)
+
+
+@every_backend
+@given(arguments("normalise"), st.sampled_from([1.0, 2.5]))
+def test_the_square_of_one_more_number_lengthens_a_row(k, args, number):
+    h, root, tiny = args
+    longer = np.hstack([h, np.full((len(h), 1), number, h.dtype)])
+    factors = k.inverse_norm(k.sum_squares(h), number**2, root, tiny), k.inverse_norm(k.sum_squares(longer), 0.0, root, tiny)
+    np.testing.assert_allclose(*factors, rtol=(h.shape[1] + 8) * np.finfo(h.dtype).eps)
+
+
+@every_backend
+def test_a_row_of_zeros_has_one_as_inverse_norm(k):
+    np.testing.assert_array_equal(k.inverse_norm(np.array([0.0, 4]), 0.0, 1.0, 0.5), [1, 0.4])

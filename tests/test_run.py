@@ -54,6 +54,14 @@ def test_settings_are_json_and_make_the_preset_again(preset):
     assert from_settings(json.loads(json.dumps(preset.settings(), allow_nan=False))) == preset
 
 
+def test_a_run_from_before_a_choice_was_there_comes_back_with_its_default(tmp_path):
+    run = train(WAYS["ff"], dataset())
+    del run.history["settings"]["rule"]["sparing"]
+    save(run, tmp_path)
+    again = load_run(tmp_path)
+    assert bits(again) == bits(run) and again.preset == WAYS["ff"]
+
+
 # ----- predicting -----
 
 

@@ -83,8 +83,8 @@ class Undropped(Backprop):
 class OtherMasks(PEPITA):
     """The second pass has masks of its own."""
 
-    def forward(self, k, net, x, keys=None):
-        up = super().forward(k, net, x, keys)
+    def forward(self, k, net, x, keys=None, product=None):
+        up = super().forward(k, net, x, keys, product)
         keys[:] = [key + 1 for key in keys]
         return up
 

@@ -65,10 +65,11 @@ def sum_squares(out: Any, h: Any) -> list[Any]:
     return [h.shape[1] * out]
 
 
-def activate(out: Any, z: Any, row: Any, scale: Any, b: Any, activation: str) -> list[Any]:
+def activate(out: Any, z: Any, factor: Any, rows: Any, labels: Any, b: Any, activation: str) -> list[Any]:
     h, squares = out
-    moved = 4 * (np.abs(scale)[:, None] * (np.abs(z) + np.abs(row)) + (0 if b is None else np.abs(b)))
-    moved += 4 * (activation == "tanh")
+    terms = np.abs(z) + (0 if rows is None else np.abs(rows[labels]))
+    terms = terms if factor is None else np.abs(factor)[:, None] * terms
+    moved = 4 * (terms + (0 if b is None else np.abs(b))) + 4 * (activation == "tanh")
     return [moved, (z.shape[1] + 2) * squares + 2 * (np.abs(h) * moved).sum(axis=1)]
 
 
@@ -77,10 +78,16 @@ def softmax_error(out: Any, z: Any, y: Any) -> list[Any]:
     return [(C + 6) * reference.softmax(z) + 1, (B + C + 6) * (1 + loss)]
 
 
-def goodness_signal(out: Any, h: Any, squares: Any, positive: Any, theta: Any, share: float) -> list[Any]:
-    """The slope of sigmoid is at most 1 / 4, that of softplus at most 1."""
-    margin = 2 * (share * squares + np.abs(theta))
-    return [share * (margin / 4 + 6)[:, None] * np.abs(h), margin.max(initial=0) + (len(h) + 6) * (1 + out[1])]
+def goodness_signal(
+    out: Any, h: Any, squares: Any, positive: Any, theta: Any, share: float, least: float
+) -> list[Any]:
+    """The slope of sigmoid is at most 1 / 4, that of softplus at most 1. A row whose |p - t| comes as near to `least` may be
+    sent zeros, or not."""
+    margin = (1 - 2 * positive) * (share * squares.astype(np.float64) - theta)
+    rounded = 2 * (share * squares + np.abs(theta)) / 4 + 6
+    near = np.abs(reference.sigmoid(margin) - least) <= rounded * np.finfo(h.dtype).eps
+    moved = rounded + near * least / np.finfo(h.dtype).eps
+    return [share * moved[:, None] * np.abs(h), 4 * rounded.max(initial=0) + (len(h) + 6) * (1 + out[1])]
 
 
 def peer_signal(out: Any, mean: Any, h: Any, keep: float, strength: float) -> list[Any]:
@@ -138,6 +145,7 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "dense_squares": dense_squares,
     "gate": lambda out, delta, h, f: [3 * np.abs(delta) * (1 + h * h) * (f == "tanh")],
     "project": lambda out, delta, M: [M.shape[1] * np.abs(delta) @ np.abs(M).T],
+    "correlate": lambda out, a, b: [len(a) * np.abs(a).T @ np.abs(b)],
     "patch": lambda out, z, x, to, W, S: [
         (len(S) + 3) * (np.abs(z) + (np.abs(to) + np.abs(x))[:, S] @ np.abs(W[S]))],
     "activate": activate,
@@ -147,6 +155,7 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "draw_wrong": draw_wrong,
     "agreement": lambda out, a, b: [2 * out],
     "normalise": lambda out, h, root, tiny: [(h.shape[1] + 6) * np.abs(out)],
+    "inverse_norm": lambda out, squares, more, root, tiny: [6 * np.abs(out)],
     "normalise_batch": lambda out, h: [(h.size + 6) * np.abs(out)],
     "sum_squares": sum_squares,
     "goodness_signal": goodness_signal,
