@@ -1,4 +1,4 @@
-"""The first start compiles and says so, the next one loads what is kept, wherever a folder can keep it; both compute the same."""
+"""The first start compiles and says so, the next loads what is kept, wherever a folder can keep it; both compute the same."""
 
 import os
 import shutil
