@@ -1,6 +1,5 @@
 """How Numba compiles the loops: what may be reordered, what becomes part of what, and that it is kept."""
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -37,20 +36,19 @@ def parallel(function: Callable[..., Any]) -> Any:
 
 
 class Compiling(event.Listener):
-    """Logs, once, that kernels are compiled; those that come from the disk are not."""
+    """Logs, once, that kernels are compiled, and where they are kept; of those that come from the disk it hears nothing."""
+
+    said = False
 
     def on_start(self, what: Any) -> None:
-        if what.data["dispatcher"].py_func.__module__.startswith(__package__):
-            announce(what.data["dispatcher"].stats.cache_path)
+        kernel = what.data["dispatcher"]
+        if kernel.py_func.__module__.startswith(__package__) and not self.said:
+            self.said, folder = True, kernel.stats.cache_path
+            kept = f"once: they are kept in {folder}" if folder else "as no folder can keep them; NUMBA_CACHE_DIR names one"
+            logging.getLogger(__name__).info("compiling kernels for this processor, %s", kept)
 
     def on_end(self, what: Any) -> None:
         pass
-
-
-@functools.cache
-def announce(folder: str | None) -> None:
-    kept = f"once: they are kept in {folder}" if folder else "as no folder can keep them; NUMBA_CACHE_DIR names one"
-    logging.getLogger(__name__).info("compiling kernels for this processor, %s", kept)
 
 
 event.register("numba:compile", Compiling())

@@ -25,7 +25,7 @@ class Here(threading.local):
     slabs = 1
 
 
-here = Here()
+here, _starting = Here(), threading.Lock()
 
 
 @contextmanager
@@ -51,12 +51,13 @@ def share(work: int, slab: Callable[..., Any], all_at_once: Callable[..., Any], 
     """slab(s, n, *arguments) for s = 0 ... n - 1, n = slabs(): in turn, or where there is enough `work`, in multiply-adds,
     `all_at_once`(n, *arguments). In a process that was forked off, only in turn: the pool's threads have not come along."""
     n = here.slabs
-    if n == 1 or work < SMALL or pool().process != os.getpid():
+    team = pool() if n > 1 and work >= SMALL else None
+    if team and team.process == os.getpid():
+        with team.turn, working(min(n, get_thread_count())):
+            all_at_once(n, *arguments)
+    else:
         for s in range(n):
             slab(s, n, *arguments)
-    else:
-        with pool().turn, working(min(n, get_thread_count())):
-            all_at_once(n, *arguments)
 
 
 class Pool(NamedTuple):
@@ -66,9 +67,14 @@ class Pool(NamedTuple):
     turn: AbstractContextManager[Any]
 
 
-@functools.cache
 def pool() -> Pool:
     """Numba's pool, started. Of its kinds, the one named workqueue ends the process when two Python threads call it at once."""
+    with _starting:
+        return started()
+
+
+@functools.cache
+def started() -> Pool:
     with spinning_briefly():
         numba.get_num_threads()
     return Pool(os.getpid(), threading.Lock() if numba.threading_layer() == "workqueue" else nullcontext())
