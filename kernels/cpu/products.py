@@ -217,7 +217,7 @@ def momentum_slab(s, n, address, W, v, pre, post, c, parts):
     """One velocity step of some rows of W, and the sum of their squares: parts[s]. It goes through them a few at a time, so
     that their gradient stays in the cache."""
     start, stop = cut(s, n, W.shape[0]), cut(s + 1, n, W.shape[0])
-    some = max(1, CACHED // W.shape[1])
+    some = max(1, CACHED // W.shape[1], 2 * len(pre))  # for each of these parts BLAS packs post anew
     g = np.empty((min(some, stop - start), W.shape[1]), W.dtype)
     for lo in range(start, stop, some):
         hi = min(lo + some, stop)
@@ -262,7 +262,7 @@ def adam_step(layer: Layer, first: Layer, second: Layer, pairs: list[Pair], rows
 def adam_slab(slab, n, address, W, m, s, pre, post, c, parts):
     """One Adam step of some rows of W, as `momentum_slab`."""
     start, stop = cut(slab, n, W.shape[0]), cut(slab + 1, n, W.shape[0])
-    some = max(1, CACHED // W.shape[1])
+    some = max(1, CACHED // W.shape[1], 2 * len(pre))  # for each of these parts BLAS packs post anew
     g = np.empty((min(some, stop - start), W.shape[1]), W.dtype)
     for lo in range(start, stop, some):
         hi = min(lo + some, stop)
