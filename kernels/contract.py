@@ -5,7 +5,8 @@ input, `z` pre-activation, `h` activity, `delta` error signal, `y (B,)` integer 
 Arrays are C-contiguous, float32 or, on the host, float64, and a result has the dtype of the arguments; labels are int64.
 Above this floor an array may live on a device: it has `.shape`, `.dtype` and `len`, and `a[i:j]` gives its rows; all else
 goes through a kernel. So that nothing has to wait for a device, what is chosen or drawn on the host comes from there as a
-NumPy array (`rows`, `moves`, `columns`, `u`), and a *number* (a loss, a sum of squares) may stay there: `get(number).item()`.
+NumPy array (`rows` of `take`, `moves`, `columns`, `u`), and a *number* (a loss, a sum of squares) may stay there:
+`get(number).item()`.
 
 Errors: shapes that do not fit raise ValueError (or the backend's own error), and outside *moving data* a float array
 that is not C-contiguous or neither float32 nor float64 raises ValueError or TypeError. A device does not look at labels: it

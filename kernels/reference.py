@@ -232,8 +232,8 @@ def goodness_signal(
     margin = share * squares - theta
     loss = np.logaddexp(0, (1 - 2 * positive) * margin)
     weight = np.where(positive == 1, -sigmoid(-margin), sigmoid(margin))  # p - t, without the rounding of p near 1
-    weight[np.abs(weight) <= least] = 0
-    return (weight * share).astype(h.dtype)[:, None] * h, float(loss.mean()) if len(loss) else 0.0
+    post = np.where(np.abs(weight)[:, None] <= least, 0, (weight * share).astype(h.dtype)[:, None] * h)
+    return post.astype(h.dtype), float(loss.mean()) if len(loss) else 0.0
 
 
 def sigmoid(x: Array) -> Array:

@@ -24,7 +24,7 @@ from ffnp import training
 from ffnp.kernels import blas
 from ffnp.kernels.blas import blas_threads
 from ffnp.kernels.cpu import threads as module
-from ffnp.kernels.cpu.threads import cores, share, slabs, spinning_briefly, threads
+from ffnp.kernels.cpu.threads import cores, share, slabs, started, threads
 from ffnp.optim import Optimisers
 from ffnp.rules import PEPITA, Backprop
 from ffnp.training import train
@@ -169,15 +169,20 @@ def test_a_second_block_does_not_search_for_blas_again(monkeypatch):
 
 @pytest.mark.parametrize("said, holds", [
     ({}, {"GOMP_SPINCOUNT": "10000"}), ({"GOMP_SPINCOUNT": "7"},) * 2, ({"OMP_WAIT_POLICY": "active"},) * 2])
-def test_waiting_threads_spin_briefly_unless_the_user_says_how_long(said, holds, monkeypatch):
-    names = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+def test_the_pool_is_started_with_threads_that_spin_briefly_unless_the_user_says_how_long(said, holds, monkeypatch):
+    numba.get_num_threads()
+    names, during = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"), []
+
+    def settings_of_openmp():
+        return {name: os.environ[name] for name in names if name in os.environ}
+
     for name in names:
         monkeypatch.delenv(name, raising=False)
     for name in said:
         monkeypatch.setenv(name, said[name])
-    with spinning_briefly():
-        assert {name: os.environ[name] for name in names if name in os.environ} == holds
-    assert {name: os.environ[name] for name in names if name in os.environ} == said
+    monkeypatch.setattr(numba, "get_num_threads", lambda: during.append(settings_of_openmp()))
+    started.__wrapped__()
+    assert during == [holds] and settings_of_openmp() == said
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch):

@@ -2,7 +2,8 @@
 only detached activity.
 
 A loss counts half a row of each pass, so that its gradient in z is (p - t) h. Drawn, in this order: with dropout a key a layer
-for the head's pass, if there is one; the negatives; with dropout a key a layer for the two passes.
+for the head's pass, if there is one; the negatives; with dropout a key a layer for the two passes. Without labels the head
+sees the images' pass, so that the keys of both passes come first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,10 @@ def forward_forward(
     joint, L, logits, head = rule.schedule == "joint", len(net.layers), None, None
     if net.head and (joint or moment.stage == L):
         neutral = torch.full((len(x), net.classes), rule.neutral, dtype=x.dtype)
-        head, logits = head_gradient(rule, net, labelled(rule, x, neutral), y, rng, watch)
+        head, logits = head_gradient(rule, net, labelled(rule, x, neutral), y, drop_masks(rule, net, len(x), rng), watch)
     wrong = wrong_labels(rule, y, logits, net.classes, rng, watch)
     both = [labelled(rule, x, rule.strength * one_hot(label, net.classes).to(x)) for label in (y, wrong)]
-    found, means = contrasted(rule, net, torch.cat(both), rng, watch)
+    found, means = contrasted(rule, net, torch.cat(both), drop_masks(rule, net, 2 * len(x), rng), watch)
     trained = range(L) if joint else [moment.stage] if moment.stage < L else []
     kept = tuple(new if l in trained else old for l, (old, new) in enumerate(zip(net.means, means, strict=True)))
     yield Gradients({l: found[l] for l in trained}, head, replaced={"means": kept})
@@ -39,8 +40,9 @@ def unsupervised(
     rule: UnsupervisedForwardForward, net: Net, x: Tensor, y: Tensor, rng: np.random.Generator, moment: Moment, watch: Watch
 ) -> Iterator[Gradients]:
     """Positive: the image; negative: a hybrid of it and another. The head alone sees labels."""
-    head, _ = head_gradient(rule, net, x, y, rng, watch)
-    found, means = contrasted(rule, net, torch.cat([x, hybrids(rule, x, rng)]), rng, watch)
+    drop = drop_masks(rule, net, 2 * len(x), rng)
+    head, _ = head_gradient(rule, net, x, y, [mask[: len(x)] for mask in drop], watch)
+    found, means = contrasted(rule, net, torch.cat([x, hybrids(rule, x, rng)]), drop, watch)
     yield Gradients(found, head, replaced={"means": means})
 
 
@@ -88,10 +90,10 @@ def passes(
 
 
 def contrasted(
-    rule: Any, net: Net, both: Tensor, rng: np.random.Generator, watch: Watch
+    rule: Any, net: Net, both: Tensor, drop: Sequence[Tensor], watch: Watch
 ) -> tuple[dict[int, Dense], tuple[Tensor, ...]]:
     """Autograd of the layers' losses for positive (first half) and negative rows; and the new running means."""
-    layers, drop, B = leaves(net.layers), drop_masks(rule, net, len(both), rng), len(both) // 2
+    layers, B = leaves(net.layers), len(both) // 2
     received, zs, whole = zip(*passes(rule, layers, both, drop, watch), strict=True)
     hs = [mask * h for mask, h in zip(drop, whole, strict=True)]
     goods = [(h * h).sum(dim=1) if rule.goodness == "sum" else (h * h).mean(dim=1) for h in hs]
@@ -124,11 +126,10 @@ def layer_loss(rule: Any, good: Tensor, pre: Tensor, h: Tensor, watch: Watch) ->
 
 
 def head_gradient(
-    rule: Any, net: Net, unlabelled: Tensor, y: Tensor, rng: np.random.Generator, watch: Watch
+    rule: Any, net: Net, unlabelled: Tensor, y: Tensor, drop: Sequence[Tensor], watch: Watch
 ) -> tuple[Dense, Tensor]:
     """Softmax regression on the directions of the later layers' activity; also its logits."""
     assert net.head is not None
-    drop = drop_masks(rule, net, len(y), rng)
     active = [h for _, _, h in passes(rule, net.layers, unlabelled, drop, watch)]
     seen = [mask * directions(rule, h) for mask, h in zip(drop, active, strict=True)]
     head, = leaves([net.head])
