@@ -108,10 +108,10 @@ def test_symba_pulls_at_both_partners_with_one_weight(k, rule, p):
 def test_symba_is_the_logistic_loss_with_the_partners_goodness_as_threshold(k, rule, p):
     net, B = network(k, rule, p), len(p.y)
     signals, targets = contrasted(k, rule, net, p), k.put(np.repeat([1.0, 0.0], B))
-    for l, (_, h, _) in enumerate(rule.forward(k, net, k.vstack(*both_inputs(k, rule, net, p)))):
-        goodness = rule.share(h) * k.get(k.sum_squares(h))
+    for l, (_, h, squares) in enumerate(rule.forward(k, net, k.vstack(*both_inputs(k, rule, net, p)))):
+        goodness = rule.share(h) * k.get(squares)
         theta = k.put(rule.alpha * np.concatenate([goodness[B:], goodness[:B]]))
-        post, loss = k.goodness_signal(h, k.sum_squares(h), targets, theta, rule.alpha * rule.share(h), 0.0)
+        post, loss = k.goodness_signal(h, squares, targets, theta, rule.alpha * rule.share(h), 0.0)
         np.testing.assert_array_equal(k.get(signals.layers[l][0].post), k.get(post))
         assert signals.metrics["loss"][l] == loss
 
