@@ -32,7 +32,7 @@ def scene(
     """
     rng, sizes = np.random.default_rng(seed), (math.prod(shape), *hidden, classes)
     net = put(KERNELS[backend], network(KERNELS["numpy"], rule, SimpleNamespace(rng=rng, sizes=sizes), dtype, bias))
-    history = {"backend": backend, "dtype": dtype, "sizes": list(sizes), "shape": list(shape)}
+    history = {"backend": backend, "threads": 1, "dtype": dtype, "sizes": list(sizes), "shape": list(shape)}
     x = rng.random((rows, sizes[0])) if not grey else rng.integers(grey, size=(rows, sizes[0])) / (grey - 1)
     score = Scorer(Run(net, (), replace(recipe(rule), standardise=standardise), history))
     return Scene(score, x.astype(dtype), rng.integers(classes, size=rows), rng.standard_normal((rows, classes)), rng)

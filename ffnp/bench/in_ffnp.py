@@ -24,7 +24,7 @@ Once = Callable[[], list[float]]
 def ours(case: Case, net: Net, x: np.ndarray, y: np.ndarray, n: int) -> Once:
     if case.kind == "training":
         return limited("cpu", n, training("cpu", case, net, x, y))
-    history = {"backend": "cpu", "sizes": list(case.sizes), "shape": list(SHAPE), "dtype": "float32"}
+    history = {"backend": "cpu", "threads": n, "sizes": list(case.sizes), "shape": list(SHAPE), "dtype": "float32"}
     preset, k = replace(case.preset, standardise=None), load_backend("cpu")  # x is as the preset wants it
     score = Scorer(Run(net, preset.optimisers.init(k, net), preset, history), "goodness")
     return limited("cpu", n, asked(case, score, x, y))
