@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 import pytest
+import scipy.linalg.blas  # noqa: F401  brings its copy of BLAS along, which is then there from the start
 import torch
 from host import backends, leaves
 from hypothesis import given, settings
