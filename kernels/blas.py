@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 _lock = threading.Lock()
 _wanted: list[int] = []  # by the blocks that are open
@@ -30,9 +30,17 @@ def settle(change: Callable[[int], None], n: int) -> None:
         change(n)
         for library in libraries(len(sys.modules)).lib_controllers:
             before = _before.setdefault(library.filepath, library.get_num_threads())
+            free(library)
             library.set_num_threads(min(_wanted, default=before))
+            free(library)
         if not _wanted:
             _before.clear()
+
+
+def free(library: LibController) -> None:
+    """Has it listen to any Python thread: from 3.8 on, threadpoolctl listens to the one that set it first."""
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
 
 
 @functools.lru_cache(1)

@@ -165,6 +165,17 @@ def test_of_overlapping_blocks_the_least_holds_and_the_last_restores(steps, firs
     assert [library.n for library in loaded] == [first, second]
 
 
+def test_blocks_of_two_python_threads_hold_and_restore_in_the_order_in_which_they_were_entered():
+    before, here, there = of_blas(), blas_threads(1), blas_threads(1)
+    with ThreadPoolExecutor(1) as other:
+        here.__enter__()
+        other.submit(there.__enter__).result()
+        here.__exit__(None, None, None)
+        during = of_blas()
+        other.submit(there.__exit__, None, None, None).result()
+    assert during == [1] * len(before) and of_blas() == before
+
+
 def test_a_second_block_does_not_search_for_blas_again(monkeypatch):
     with blas_threads(1):
         monkeypatch.setattr(blas, "ThreadpoolController", None)
