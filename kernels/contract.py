@@ -113,9 +113,6 @@ class Kernels(Protocol):
     def project(self, delta: Array, M: Array) -> Array:
         """delta M^T: an error brought back through W, or through a feedback matrix.  (B, O) (I, O) -> (B, I)."""
 
-    def correlate(self, a: Array, b: Array) -> Array:
-        """a^T b: which columns of a go with which of b.  (B, I) (B, O) -> (I, O)."""
-
     def patch(self, z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
         """z + (to - x)_S W_S, S = `columns` (n,): what z = x W becomes where these inputs take their values from `to`.
 

@@ -111,11 +111,6 @@ def project(delta: Array, M: Array) -> Array:
     return delta @ M.T
 
 
-def correlate(a: Array, b: Array) -> Array:
-    check(a, b)
-    return a.T @ b
-
-
 def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
     check(z, x, to, W)
     check_shape(x.shape, to)

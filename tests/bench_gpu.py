@@ -76,7 +76,6 @@ FLOPS: dict[str, Callable[..., float]] = {  # of a product; all other kernels wa
     "dense": lambda x, W, *_: 2 * x.size * W.shape[1],
     "dense_squares": lambda x, W, *_: 2 * x.size * W.shape[1],
     "project": lambda delta, M: 2 * delta.size * len(M),
-    "correlate": lambda a, b: 2 * a.size * b.shape[1],
     "patch": lambda z, x, to, W, columns: 2 * z.size * len(columns),
     "gradient": lambda layer, pairs, rows: sum(2 * pre.size * post.shape[1] for pre, post in pairs if len(post) == len(pre)),
     "momentum_step": lambda layer, velocity, *rest: FLOPS["gradient"](layer, *rest[:-1]),

@@ -71,7 +71,6 @@ ARGUMENTS: dict[str, Callable[[Draw], tuple[Any, ...]]] = {
     "dense_squares": lambda d: (d.real("BI"), d.real("IO"), d.real("O"), "relu"),
     "gate": lambda d: (d.real("BO"), d.real("BO"), "relu"),
     "project": lambda d: (d.real("BO"), d.real("IO")),
-    "correlate": lambda d: (d.real("BI"), d.real("BO")),
     "patch": lambda d: (d.real("BO"), d.real("BI"), d.real("BI"), d.real("IO"), d.rng.permutation(d.n.I)[: d.n.I // 2]),
     "activate": lambda d: (d.real("BO"), d.real("B"), d.real("CO"), d.labels(), d.real("O"), "relu"),
     "dropout": lambda d: (d.real("BO"), 0.5, 7),

@@ -178,7 +178,6 @@ ARGUMENTS: dict[str, tuple[Part, ...]] = {
     "dense_squares": (real("BI"), real("IO"), biases(), free(activations)),
     "gate": (real("BO"), real("BO"), free(activations)),
     "project": (real("BO"), real("IO")),
-    "correlate": (real("BI"), real("BO")),
     "patch": (real("BO"), real("BI"), real("BI"), real("IO"), columns),
     "activate": (real("BO"), where("scaled", real("B")), where("labelled", real("CO")), where("labelled", labels), biases(),
                  free(activations)),

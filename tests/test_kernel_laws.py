@@ -83,14 +83,6 @@ def test_projecting_is_the_adjoint_of_the_layer(k, args):
     np.testing.assert_allclose(k.project(delta, M), np.einsum("bo,io->bi", delta, way_there), rtol=0, atol=tolerance)
 
 
-@every_backend
-@given(precise("correlate"))
-def test_correlating_is_a_sum_over_rows_of_outer_products(k, args):
-    a, b = args
-    tolerance = EPS * 36 * len(a) ** 2
-    np.testing.assert_allclose(k.correlate(a, b), np.einsum("bi,bo->io", a, b), rtol=0, atol=tolerance)
-
-
 # ----- a product that is known -----
 
 

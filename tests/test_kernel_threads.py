@@ -20,7 +20,7 @@ from ffnp.kernels.cpu import threads as module
 from ffnp.kernels.cpu.threads import slabs, threads
 
 CPU = backends["cpu"]
-SHARED = "dense", "dense_squares", "project", "correlate", "patch", "gradient", "momentum_step", "adam_step"
+SHARED = "dense", "dense_squares", "project", "patch", "gradient", "momentum_step", "adam_step"
 every_shared_kernel = pytest.mark.parametrize("kernel", SHARED)
 on_threads = pytest.mark.parametrize("n", [1, 2, 3])
 brief = settings(max_examples=20)

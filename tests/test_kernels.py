@@ -148,8 +148,6 @@ MISFITS = [
     ("gate", zeros(4, 3), zeros(4, 2), "tanh"),
     ("gate", zeros(4, 3), zeros(1, 3), "linear"),
     ("project", zeros(4, 2), W),
-    ("correlate", zeros(4, 2), zeros(3, 3)),
-    ("correlate", zeros(1, 2), zeros(4, 3)),
     ("activate", zeros(4, 3), zeros(3), None, None, b, "relu"),
     ("activate", zeros(4, 3), zeros(1), None, None, b, "relu"),
     ("activate", zeros(4, 3), None, zeros(5, 2), y, b, "relu"),

@@ -145,7 +145,6 @@ BOUNDS: dict[str, Callable[..., list[Any]]] = {
     "dense_squares": dense_squares,
     "gate": lambda out, delta, h, f: [3 * np.abs(delta) * (1 + h * h) * (f == "tanh")],
     "project": lambda out, delta, M: [M.shape[1] * np.abs(delta) @ np.abs(M).T],
-    "correlate": lambda out, a, b: [len(a) * np.abs(a).T @ np.abs(b)],
     "patch": lambda out, z, x, to, W, S: [
         (len(S) + 3) * (np.abs(z) + (np.abs(to) + np.abs(x))[:, S] @ np.abs(W[S]))],
     "activate": activate,

@@ -21,7 +21,7 @@ from .rule import Moment, ReadOut, chunks, dead_units, error, one_of, proper_rat
 
 class Pass(NamedTuple):
     """One forward pass: what each layer `received`, h_0 .. h_{L-1}; `active`, the hidden f(z) before dropout; logits (B, C);
-    the first layer's `product` x W (B, O), if it was asked for."""
+    the first layer's `product`, if there is one."""
 
     received: list[Array]
     active: list[Array]
@@ -69,17 +69,20 @@ class Classifier(ABC):
     def forward(
         self, k: Kernels, net: Net, x: Array, keys: Sequence[int | None] | None = None, product: Array | None = None
     ) -> Pass:
-        """The pass of x (B, I); without keys no unit is dropped. `product`: the first layer's x W where it is known already."""
+        """The pass of x (B, I); without keys no unit is dropped. `product`: its first B rows are the first layer's x W, where
+        that is known already."""
         received, active = [x], []
         for l, (layer, key) in enumerate(zip(net.layers[:-1], keys or [None] * len(net.layers[:-1]), strict=True)):
-            known = l == 0 and product is not None
-            active.append(k.activate(product, None, None, None, layer.b, self.activation)[0] if known
-                          else k.dense(received[-1], *layer, self.activation))
-            received.append(self.passed_on(k, active[-1], key))
+            if l == 0 and product is not None:
+                h, _ = k.activate(product[: len(x)], None, None, None, layer.b, self.activation)
+            else:
+                h = k.dense(received[-1], *layer, self.activation)
+            active.append(h)
+            received.append(self.passed_on(k, h, key))
         return Pass(received, active, k.dense(received[-1], *net.layers[-1], "linear"), product)
 
     def product(self, k: Kernels, net: Net, x: Array) -> Array | None:
-        """x W of the first layer (B, O), for a rule that needs it once more."""
+        """x W of the first layer (B, O), for a rule that needs it once more, and below it what else that rule needs of W."""
         return None
 
     def passed_on(self, k: Kernels, h: Array, key: int | None) -> Array:

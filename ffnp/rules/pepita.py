@@ -95,9 +95,12 @@ class PEPITA(Classifier):
             yield Signals(len(x), {}, feedback=pairs)
             net = net._replace(feedback=rescaled(k, net.feedback, self.spread * (2 / x.shape[1]) ** 0.5))
             yield Signals(len(x), {}, replaced={"feedback": net.feedback})
-        if learning and self.update == "time-local":
+        if not learning:
+            return
+        net = net._replace(feedback=(Dense(projection(k, net.feedback), None),))  # F, multiplied out once
+        if self.update == "time-local":
             yield from self.in_turn(k, net, x, y, self.keys(net, rng))
-        elif learning:
+        else:
             yield from super().signals(k, net, x, y, rng, moment)
 
     def in_turn(self, k: Kernels, net: Net, x: Array, y: Array, keys: Sequence[int]) -> Iterator[Signals]:
@@ -115,17 +118,18 @@ class PEPITA(Classifier):
         return self.differences(k, up, second, e, y, keys)
 
     def product(self, k: Kernels, net: Net, x: Array) -> Array | None:
-        return k.dense(x, net.layers[0].W, None, "linear")
+        """x W of the images (B, O) and, in the same product, F^T W below it (C, O): what an error of 1 in each class adds."""
+        each = k.project(k.put(np.eye(net.classes, dtype=x.dtype)), projection(k, net.feedback))  # F e of such errors: F^T
+        return k.dense(k.vstack(x, each), net.layers[0].W, None, "linear")
 
     def second(
         self, k: Kernels, net: Net, x: Array, e: Array, keys: Sequence[int], product: Array | None = None
     ) -> Pass:
-        """The second pass, with the masks of the first. Where x W_1 is known, (x + sign F e) W_1 is a product as narrow as
-        there are classes: x W_1 + sign (F^T W_1) e."""
-        F = projection(k, net.feedback)
+        """The second pass, with the masks of the first. Where the `product` is known, (x + sign F e) W is x W + sign e (F^T W),
+        as short a sum as there are classes."""
         if product is not None:
-            product = k.add(product, k.dense(e, k.correlate(F, net.layers[0].W), None, "linear"), float(self.sign))
-        return self.forward(k, net, self.modulated(k, net._replace(feedback=(Dense(F, None),)), x, e), keys, product)
+            product = k.add(product[: len(x)], k.dense(e, product[len(x) :], None, "linear"), float(self.sign))
+        return self.forward(k, net, self.modulated(k, net, x, e), keys, product)
 
     def modulated(self, k: Kernels, net: Net, x: Array, e: Array) -> Array:
         """The input of the second pass, x + sign F e.  (B, I) (B, C) -> (B, I)."""

@@ -126,13 +126,6 @@ class Cuda(Launcher):
         self.product("nt", delta, M, out)
         return out
 
-    def correlate(self, a: Array, b: Array) -> Array:
-        check(a, b)
-        check_shape((len(a), b.shape[1]), b)
-        out = self.device.empty((a.shape[1], b.shape[1]))
-        self.product("tn", a, b, out)
-        return out
-
     def patch(self, z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
         check(z, x, to, W)
         check_shape((len(x), len(W)), x, to)
