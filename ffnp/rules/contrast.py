@@ -184,19 +184,21 @@ class Contrast:
 
     def features(self, k: Kernels, net: Net, x: Array) -> Array:
         """What the head sees of images x, (B, its inputs)."""
-        return self.seen(k, [h for _, h, _ in self.forward(k, net, self.unlabelled(k, net, x))])
+        return self.seen(k, list(self.forward(k, net, self.unlabelled(k, net, x))))
 
-    def seen(self, k: Kernels, hs: Sequence[Array], keys: Sequence[int] = ()) -> Array:
-        """What the head sees where the layers answer hs: the normalised activities of the counted ones, (B, their units)."""
-        counted = list(enumerate(hs))[(self.softmax_from or 1) - 1 :]
-        return k.hstack(*(self.masked(k, self.normalise(k, h), keys, l) for l, h in counted))
+    def seen(self, k: Kernels, passes: Sequence[tuple[Array, Array, Array]], keys: Sequence[int] = ()) -> Array:
+        """What the head sees of what `forward` has found: the normalised activities of the counted layers (B, their units). All
+        but the top one's are what the layer above has received."""
+        top = self.masked(k, self.normalise(k, passes[-1][1]), keys, len(passes) - 1)
+        ups = [*(received for received, _, _ in passes[1:]), top]
+        return k.hstack(*ups[(self.softmax_from or 1) - 1 :])
 
     def head_signal(
-        self, k: Kernels, net: Net, hs: Sequence[Array], y: Array, keys: Sequence[int]
+        self, k: Kernels, net: Net, passes: Sequence[tuple[Array, Array, Array]], y: Array, keys: Sequence[int]
     ) -> tuple[list[Pair], Array, float]:
-        """The head's pairs, its logits (B, C) and its cross-entropy where the layers answer hs; they are sent nothing."""
+        """The head's pairs, its logits (B, C), its cross-entropy for what `forward` has found; the layers are sent nothing."""
         assert net.head is not None  # softmax_from makes one
-        features = self.seen(k, hs, keys)
+        features = self.seen(k, passes, keys)
         logits = k.dense(features, *net.head, "linear")
         delta, loss = k.softmax_error(logits, y)
         return [Pair(features, delta)], logits, loss

@@ -85,9 +85,9 @@ class ForwardForward(Contrast):
         stage, L, shared = moment.stage, len(net.layers), self.shared(k, net, x)
         logits, head, metrics = np.zeros((len(x), net.classes), x.dtype), None, {}
         if net.head and (self.schedule == "joint" or stage == L):
-            keys, (h, _) = self.keys(rng, net), self.told(k, net, shared, None)
-            hs = [h, *(h for _, h, _ in self.upward(k, net, h, keys))]
-            head, logits, metrics["head_loss"] = self.head_signal(k, net, hs, y, keys)
+            keys, first = self.keys(rng, net), self.told(k, net, shared, None)
+            passes = [(x, *first), *self.upward(k, net, first[0], keys)]
+            head, logits, metrics["head_loss"] = self.head_signal(k, net, passes, y, keys)
         wrong = NEGATIVES[self.negatives](k, y, logits, rng)
         if self.negatives.startswith("permuted"):
             metrics["false_negatives"] = k.agreement(wrong, y)

@@ -57,7 +57,8 @@ class UnsupervisedForwardForward(Contrast):
     ) -> Iterator[Signals]:
         keys = self.keys(rng, net)
         passes = list(self.forward(k, net, k.vstack(x, self.hybrids(k, x, rng)), keys))
-        head, _, head_loss = self.head_signal(k, net, [h[: len(x)] for _, h, _ in passes], y, keys)  # it sees the images' pass
+        own = [(received[: len(x)], h[: len(x)], squares[: len(x)]) for received, h, squares in passes]  # the images' pass
+        head, _, head_loss = self.head_signal(k, net, own, y, keys)
         layers = self.compare(k, net, passes, len(x), range(len(net.layers)), keys)
         yield layers._replace(head=head, metrics={**layers.metrics, "head_loss": head_loss})
 
