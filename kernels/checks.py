@@ -47,5 +47,10 @@ def check_activate(z: Array, factor: Array | None, rows: Array | None, labels: A
         raise ValueError("rows and labels come together or not at all")
     if rows is not None and labels is not None:
         check_shape((len(rows), z.shape[1]), rows)
-        if len(labels) and not (labels.min() >= 0 and labels.max() < len(rows)):
-            raise IndexError(f"labels from {labels.min()} to {labels.max()} do not all stand in {len(rows)} rows")
+        check_labels(labels, len(rows))
+
+
+def check_labels(labels: Array, n: int) -> None:
+    """Raises IndexError for a label that is none of 0 ... n - 1."""
+    if len(labels) and not (labels.min() >= 0 and labels.max() < n):
+        raise IndexError(f"labels from {labels.min()} to {labels.max()} do not all stand in {n} rows")

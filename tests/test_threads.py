@@ -61,7 +61,7 @@ def test_as_many_threads_give_the_same_bits(preset, n):
 
 
 @settings(max_examples=20)
-@pytest.mark.parametrize("kernel", ["dense_squares", "project", "correlate", "patch", "gradient", "momentum_step", "adam_step"])
+@pytest.mark.parametrize("kernel", ["dense_squares", "project", "patch", "gradient", "momentum_step", "adam_step"])
 @given(st.data(), st.integers(2, 3))
 def test_slabs_at_once_have_the_bits_of_slabs_in_turn(kernel, data, n):
     args = data.draw(arguments(kernel, sizes=shared_out))
@@ -184,7 +184,7 @@ def test_a_second_block_does_not_search_for_blas_again(monkeypatch):
 
 
 @pytest.mark.parametrize("said, holds", [
-    ({}, {"GOMP_SPINCOUNT": "10000"}), ({"GOMP_SPINCOUNT": "7"},) * 2, ({"OMP_WAIT_POLICY": "active"},) * 2])
+    ({}, {"GOMP_SPINCOUNT": "30000"}), ({"GOMP_SPINCOUNT": "7"},) * 2, ({"OMP_WAIT_POLICY": "active"},) * 2])
 def test_the_pool_is_started_with_threads_that_spin_briefly_unless_the_user_says_how_long(said, holds, monkeypatch):
     numba.get_num_threads()
     names, during = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"), []

@@ -20,16 +20,14 @@ from ..reference import (  # noqa: F401
     normalise_batch,
     one_hot,
     overlay,
-    peer_signal,
-    put,
     rescale,
     scale,
     shift,
     sign,
     softmax,
-    softmax_error,
     take,
     vstack,
 )
-from .loops import activate, add, dropout, gate, goodness_signal, normalise, sum_squares  # noqa: F401
-from .products import adam_step, correlate, dense, dense_squares, gradient, momentum_step, patch, project  # noqa: F401
+from .loops import activate, add, dropout, gate, goodness_signal, normalise, peer_signal, softmax_error, sum_squares  # noqa: F401
+from .pages import put  # noqa: F401
+from .products import adam_step, dense, dense_squares, gradient, momentum_step, patch, project  # noqa: F401

@@ -19,15 +19,15 @@ def compiled(function: Callable[..., Any], fastmath: Any = FAST, **options: Any)
         return njit(**options)(function)
 
 
-def part(function: Callable[..., Any]) -> Any:
+def part(function: Callable[..., Any], fastmath: Any = FAST) -> Any:
     """A function that others call: it becomes part of each, or a process would have two of it, and which of them is called
-    would depend on what was loaded first. It computes exactly what is written, so that it is the same everywhere."""
-    return compiled(function, fastmath=False, forceinline=True)
+    would depend on what was loaded first."""
+    return compiled(function, fastmath, forceinline=True)
 
 
-def summand(function: Callable[..., Any]) -> Any:
-    """As `part`, for one that adds a term to a sum, which may be reordered."""
-    return compiled(function, forceinline=True)
+def exact(function: Callable[..., Any]) -> Any:
+    """As `part`, for one that computes what is written, to the bit, so that it is the same in each: an update of weights."""
+    return part(function, fastmath=False)
 
 
 def parallel(function: Callable[..., Any]) -> Any:

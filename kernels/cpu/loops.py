@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import reference
-from ..checks import check, check_activate, check_shape
+from ..checks import check, check_activate, check_labels, check_shape
 from ..contract import Array
 from .compiling import compiled
 
@@ -60,6 +60,22 @@ def sum_squares(h: Array) -> Array:
 def normalise(h: Array, root: float, tiny: float) -> Array:
     check(h)
     return _normalise(h, np.empty_like(h), *scalars(h, root, tiny))
+
+
+def peer_signal(mean: Array, h: Array, keep: float, strength: float) -> tuple[Array, Array]:
+    check(mean, h)
+    check_shape(h.shape[1:], mean)
+    m = _running_mean(mean, h, np.empty_like(mean), *scalars(h, keep, (1 - keep) / len(h)))
+    return m, (strength * (m - m.mean())).astype(h.dtype)[None]
+
+
+def softmax_error(z: Array, y: Array) -> tuple[Array, float]:
+    check(z)
+    check_shape(z.shape[:1], y)
+    check_labels(y, z.shape[1])
+    e = np.empty_like(z)
+    loss = _softmax_error(z, y, e)
+    return e, float(loss) / len(y) if len(y) else 0.0
 
 
 def goodness_signal(
@@ -151,6 +167,33 @@ def _normalise(h, out, root, tiny):
         for j in range(h.shape[1]):
             out[i, j] = factor * h[i, j]
     return out
+
+
+@compiled
+def _running_mean(mean, h, m, keep, fresh):
+    """keep mean + fresh (the sum of all rows of h)."""
+    m[:] = 0
+    for i in range(h.shape[0]):
+        for j in range(h.shape[1]):
+            m[j] += h[i, j]
+    for j in range(m.size):
+        m[j] = keep * mean[j] + fresh * m[j]
+    return m
+
+
+@compiled
+def _softmax_error(z, y, e):
+    loss = 0.0
+    for i in range(z.shape[0]):
+        top, total = z[i].max(), z.dtype.type(0)
+        for j in range(z.shape[1]):
+            e[i, j] = np.exp(z[i, j] - top)
+            total += e[i, j]
+        for j in range(z.shape[1]):
+            e[i, j] /= total
+        e[i, y[i]] -= 1
+        loss += np.log(total) - (z[i, y[i]] - top)
+    return loss
 
 
 @compiled

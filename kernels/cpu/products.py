@@ -15,7 +15,7 @@ from numba.extending import get_cython_function_address, intrinsic, overload
 
 from ..checks import check, check_shape, check_step
 from ..contract import Adam, Array, Layer, Momentum, Pair
-from .compiling import parallel, part, summand
+from .compiling import exact, parallel, part
 from .loops import FLOORS, scalars, speaks, sum_squares
 from .threads import share, slabs
 
@@ -70,7 +70,7 @@ def call_c(context, address, pointers):
     return types.void(types.uintp, pointers), generate
 
 
-@summand
+@part
 def plus_square(total, a):
     return total + a * a
 
@@ -134,11 +134,11 @@ def answer_slab(s, n, address, x, W, b, floor, h, parts):
     lo, hi = cut(s, n, W.shape[1]), cut(s + 1, n, W.shape[1])
     gemm(address, x.dtype.type(1), x, W[:, lo:hi], x.dtype.type(0), h[:, lo:hi], False, False)
     for i in range(h.shape[0]):
-        total = h.dtype.type(0)
-        for j in range(lo, hi):
-            a = h[i, j] + b[j]
-            h[i, j] = floor if a <= floor else a  # a NaN stays
-            total = plus_square(total, h[i, j])
+        row, biases, total = h[i, lo:hi], b[lo:hi], h.dtype.type(0)
+        for j in range(row.size):  # from 0: where an index might be negative, nothing is vectorised
+            a = row[j] + biases[j]
+            row[j] = floor if a <= floor else a  # a NaN stays
+            total += row[j] * row[j]
         parts[s, i] = total
 
 
@@ -151,11 +151,6 @@ def answer(n, address, x, W, b, floor, h, parts):
 def project(delta: Array, M: Array) -> Array:
     check(delta, M)
     return multiply(delta, M, np.empty((len(delta), len(M)), delta.dtype), tb=True)
-
-
-def correlate(a: Array, b: Array) -> Array:
-    check(a, b)
-    return multiply(a, b, np.empty((a.shape[1], b.shape[1]), a.dtype), ta=True)
 
 
 def patch(z: Array, x: Array, to: Array, W: Array, columns: Array) -> Array:
@@ -231,7 +226,7 @@ def momentum(n, address, W, v, pre, post, c, parts):
         momentum_slab(np.int64(s), n, address, W, v, pre, post, c, parts)
 
 
-@part
+@exact
 def momentum_each(w, v, g, keep, l2, decay, rate):
     """v <- keep v + g + l2 w;  w <- (1 - decay) w - rate v;  returns sum w^2."""
     squares = w.dtype.type(0)
@@ -276,7 +271,7 @@ def adam(n, address, W, m, s, pre, post, c, parts):
         adam_slab(np.int64(slab), n, address, W, m, s, pre, post, c, parts)
 
 
-@part
+@exact
 def adam_each(w, m, s, g, beta1, fresh1, beta2, fresh2, more1, more2, epsilon, rate, decay, l2):
     """m <- beta1 m + fresh1 d;  s <- beta2 s + fresh2 d^2, d = g + l2 w;  returns sum w^2."""
     squares = w.dtype.type(0)

@@ -16,7 +16,7 @@ from numba.np.ufunc.parallel import get_thread_count
 
 from ..blas import blas_threads
 
-SMALL = 2**24  # multiply-adds, of some 0.3 ms: to wake a thread for less is not worth it
+SMALL = 2**21  # multiply-adds, of 20 us: to share less is not worth it
 
 
 class Here(threading.local):
@@ -82,9 +82,9 @@ def started() -> Pool:
 
 @contextmanager
 def spinning_briefly() -> Iterator[None]:
-    """GNU's OpenMP, if it is loaded within the block, lets a thread that waits spin for 0.1 ms, unless the user says how long.
-    It would choose milliseconds; on cores that others use too, a thread that spins takes its time from the one it waits for."""
-    ours = {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() else {"GOMP_SPINCOUNT": "10000"}
+    """GNU's OpenMP, if it is loaded within the block, lets a thread that waits spin for 1 ms, unless the user says how long. It
+    would choose several; on cores that others use too, a thread that spins takes its time from the one it waits for."""
+    ours = {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() else {"GOMP_SPINCOUNT": "30000"}
     os.environ.update(ours)
     try:
         yield
@@ -97,6 +97,9 @@ def spinning_briefly() -> Iterator[None]:
 def working(n: int) -> Iterator[None]:
     """Within the block n threads of the pool serve this Python thread."""
     before = numba.get_num_threads()
+    if n == before:  # as it mostly is; to say so takes as long as a small product
+        yield
+        return
     numba.set_num_threads(n)
     try:
         yield
