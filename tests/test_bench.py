@@ -70,6 +70,12 @@ def test_without_us_there_is_no_ratio():
     assert line.split()[:5] == ["numpy", "0.5", "0.5", "-", "0.5"] and "2.50" not in line
 
 
+def test_at_the_end_all_ratios_stand_side_by_side():
+    heading, bp, ff = command.ratios([RESULTS[0], RESULTS[0]._replace(seconds={"numpy": [0.5] * 5}), RESULTS[1]]).splitlines()
+    assert heading.split() == ["times", "as", "long", "as", "ours", "ours", "(s)", "numpy", "blas"]
+    assert bp.split() == ["bp", "0.2", "2.50"] and ff.split() == ["ff-hinton2022", "0.2", "4.00", "1.50"]
+
+
 def test_the_picture_shows_speed_against_intensity_below_the_highest_roofs():
     axes, = roofline(RESULTS).axes
     marks = {line.get_label(): line.get_xydata() for line in axes.lines if not line.get_label().startswith("_")}

@@ -37,6 +37,8 @@ def bench(
             results.append(race(case, names, runs, case.threads or threads or CORES, bar.update))
             bar.clear()
             print(table(results[-1]), end="\n\n", flush=True)
+    if len(results) > 1 and "ours" in present:
+        print(ratios(results), end="\n\n")
     return results
 
 
@@ -85,12 +87,28 @@ def table(result: Result) -> str:
         ratio = f"{result.median(name) / result.median('ours'):.2f}" if "ours" in seconds else ""
         lines.append((name, f"{result.median(name):.4g}", f"{min(each):.4g} - {max(each):.4g}", f"{result.speed(name):.1f}",
                       ratio, CONTENDERS[name].says))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join([
         f"{case.name}: {case.says}",
         f"{case.rows:,} rows of {result.data} a run, {result.threads} thread{'s' * (result.threads > 1)}; "
         f"textbook's work {case.work / 1e9:.1f} GFLOP; sgemm {result.peak:.1f} GFLOP/s, copy {result.bandwidth:.1f} GB/s",
-        *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)])
+        aligned(lines)])
+
+
+def ratios(results: Sequence[Result]) -> str:
+    """Of all races that we took part in, our median, and how many times as long the others took."""
+    ran = [result for result in results if "ours" in result.seconds]
+    others = [name for name in CONTENDERS if name != "ours" and any(name in result.seconds for result in ran)]
+    lines = [("times as long as ours", "ours (s)", *others)]
+    for result in ran:
+        times = [f"{result.median(name) / result.median('ours'):.2f}" if name in result.seconds else "" for name in others]
+        lines.append((result.case.name, f"{result.median('ours'):.4g}", *times))
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """The lines with each column as wide as its widest word."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def plain(results: Sequence[Result]) -> list[dict[str, Any]]:
