@@ -6,6 +6,7 @@
    a layer is already sure of, soon most of them.
 3. The pairs of a layer are stacked into one longer product; BLAS is fastest when the summed dimension is long.
 4. There is one pool of threads (threads.py). What is done row by row is too short to be shared out (loops.py).
+5. Weights lie on large pages of memory, whose addresses the processor can keep in mind (pages.py).
 
 What NumPy already does in one pass is taken from `reference` as it is.
 """
