@@ -13,7 +13,8 @@ import ffnp
 FLOORS = [
     ["kernels.contract"],
     ["kernels", "kernels.checks", "kernels.reference", "kernels.blas",
-     "kernels.cpu", "kernels.cpu.compiling", "kernels.cpu.loops", "kernels.cpu.products", "kernels.cpu.threads",
+     "kernels.cpu", "kernels.cpu.compiling", "kernels.cpu.loops", "kernels.cpu.pages", "kernels.cpu.products",
+     "kernels.cpu.threads",
      "kernels.ptx", "kernels.ptx.program", "kernels.ptx.lanes", "kernels.ptx.operands", "kernels.ptx.races",
      "kernels.ptx.memory", "kernels.ptx.arithmetic", "kernels.ptx.computing", "kernels.ptx.instructions",
      "kernels.ptx.machine", "kernels.cuda", "kernels.cuda.language", "kernels.cuda.pointwise", "kernels.cuda.classes",
