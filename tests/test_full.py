@@ -52,7 +52,7 @@ def test_covering_windows_spares_two_thirds_of_the_work(forward_forward, capsys)
     score, (net, _, preset, _) = Scorer(forward_forward), forward_forward
     reference = partial(scores, partial(label_by_label, preset.rule), load_backend("numpy"), net)
     seconds = np.zeros((2, 2))
-    for turn, rows in enumerate((slice(0, 200), slice(200, 400))):
+    for turn, rows in enumerate((slice(0, 300), slice(300, 600))):
         x, y = data.x_test[rows], data.y_test[rows]
         start = time.perf_counter()
         before, drop = drops(score, x, y, places)
