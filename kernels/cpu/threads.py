@@ -82,8 +82,9 @@ def started() -> Pool:
 
 @contextmanager
 def spinning_briefly() -> Iterator[None]:
-    """GNU's OpenMP, if it is loaded within the block, lets a thread that waits spin for less than 1 ms, unless the user says how
-    long. It would choose several; on cores that others use too, a thread that spins takes its time from the one it waits for."""
+    """GNU's OpenMP, if it is loaded within the block, lets a thread that waits spin for less than 1 ms, unless the user says
+    how long. It would choose several; on cores that others use too, a thread that spins takes its time from the one it waits
+    for."""
     ours = {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() else {"GOMP_SPINCOUNT": "30000"}
     os.environ.update(ours)
     try:
