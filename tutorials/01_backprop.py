@@ -62,9 +62,9 @@ print(f"loss before any learning: {loss(layers, x, y):.3f}; of a guess among ten
 # %% [markdown]
 # ## Backward
 #
-# Let $\delta_l$ be how much the loss of each image changes with what enters layer $l$'s nonlinearity, its *blame*. For a softmax
-# with this loss the blame at the output is simply $P - Y$, where $Y$ is 1 at the true label. Below, the chain rule says that
-# blame goes back the way activity came, through the same weights, and stops at units that were silent:
+# Let $\delta_l$ be how much the loss of each image changes with what enters layer $l$'s nonlinearity, its *blame*. For a
+# softmax with this loss the blame at the output is simply $P - Y$, where $Y$ is 1 at the true label. Below, the chain rule
+# says that blame goes back the way activity came, through the same weights, and stops at units that were silent:
 #
 # $$\delta_L = P - Y, \qquad \delta_l = (\delta_{l+1} W_{l+1}^\top) \odot [h_l > 0]$$
 #
@@ -111,8 +111,8 @@ assert worst < 1e-9
 # %% [markdown]
 # ## Second check: the project's own rule
 #
-# `ffnp/rules/backprop.py` does the same in the words of this project. A rule does not hand out gradients, it answers a batch with
-# *signals*: for each layer what it received (`pre`) and what it is sent (`post`). The change of its weights is always
+# `ffnp/rules/backprop.py` does the same in the words of this project. A rule does not hand out gradients, it answers a batch
+# with *signals*: for each layer what it received (`pre`) and what it is sent (`post`). The change of its weights is always
 #
 # $$dW_l = \frac1B \sum_k \mathrm{pre}_k^\top\, \mathrm{post}_k$$
 #
@@ -131,9 +131,9 @@ for l, (pair,) in sorted(signals.layers.items()):
 # %% [markdown]
 # ### See it: one image, one layer
 #
-# With a single image the sum has one term, and the gradient is a multiplication table. On the left what the image gives to the
-# layer, on top the blame of its units, inside their product. A dark pixel changes no weight; a silent unit, or one that is not to
-# blame, none of its own.
+# With a single image the sum has one term, and the gradient is a multiplication table. On the left what the image gives to
+# the layer, on top the blame of its units, inside their product. A dark pixel changes no weight; a silent unit, or one that is
+# not to blame, none of its own.
 
 # %%
 (one,) = Backprop().signals(k, net, x[:1], y[:1], rng)
@@ -180,8 +180,8 @@ print(f"validation error {watch[0]:.1%} before, {watch[-1]:.1%} after 30 epochs;
       f"test error {error(layers, data.x_test, data.y_test):.1%}")
 
 # %% [markdown]
-# What have the 32 units of the first layer learned to see? Before, their weights are noise. After, many are for ink in one place
-# (orange) and against it in another (purple), though nobody told them what a digit is made of.
+# What have the 32 units of the first layer learned to see? Before, their weights are noise. After, many are for ink in one
+# place (orange) and against it in another (purple), though nobody told them what a digit is made of.
 
 
 # %%
@@ -210,10 +210,10 @@ run = ffnp.train("bp-small", data, epochs=20, seed=0)
 print(f"bp-small: test error {run.history['test_error']:.1%}, {run.history['parameters']:,} weights")
 
 # %% [markdown]
-# ## Third check: verify it yourself against torch
+# ## Verify it yourself against torch
 #
-# `torch.autograd` has its own idea of the chain rule. Give it the same weights and the same batch, in float64, and compare
-# what it puts into `.grad` with the three lines above.
+# The third check: `torch.autograd` has its own idea of the chain rule. Give it the same weights and the same batch, in float64,
+# and compare what it puts into `.grad` with the three lines above.
 
 # %%
 tensors = [(torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True)) for W, b in layers]
