@@ -76,7 +76,15 @@ BACKENDS = {
 
 def load_backend(name: str, dtype: str | None = None) -> Kernels:
     """The kernels of backend `name`, imported on first use. Raises UserError for a name or a `dtype` that does not exist, and
-    BackendError for a dtype that it does not compute in, and where this machine lacks what it needs."""
+    BackendError for a dtype that it does not compute in, and where this machine lacks what it needs.
+
+    >>> load_backend("numpy").__name__
+    'ffnp.kernels.reference'
+    >>> load_backend("gpu")
+    Traceback (most recent call last):
+        ...
+    ffnp.errors.UserError: there is no backend 'gpu'; choose one of numpy, cpu, cuda, ptx
+    """
     if name not in BACKENDS:
         raise UserError(f"there is no backend {name!r}; choose one of {', '.join(BACKENDS)}")
     backend = BACKENDS[name]

@@ -44,7 +44,11 @@ def diagnostics(k: Kernels, rule: Rule, net: Net, x: Array, y: Array) -> dict[st
 
 
 def angle(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Between two arrays of one shape, seen as vectors: 0 to 180 degrees, exact to rounding near 0 and 180."""
+    """Between two arrays of one shape, seen as vectors: 0 to 180 degrees, exact to rounding near 0 and 180.
+
+    >>> round(angle(np.array([1.0, 0.0]), np.array([1.0, 1.0])), 6)
+    45.0
+    """
     lengths = np.linalg.norm(a), np.linalg.norm(b)
     if not all(np.isfinite(lengths)) or not all(lengths):
         return None
@@ -137,6 +141,7 @@ def through_norm(rule: Any, delta: np.ndarray, h: np.ndarray) -> np.ndarray:
 
 
 def flat(layer: Layer) -> np.ndarray:
+    """All numbers of a layer as one vector."""
     return np.concatenate([a.ravel() for a in layer if a is not None])
 
 
@@ -199,6 +204,10 @@ def slowness(accuracies: Sequence[float]) -> tuple[float, float]:
     acc_max is the highest of them, s, in epochs, fits them by least squares; smaller is faster (Dellaferrera & Kreiman 2022,
     their published notebook; the chance level that it puts at E = 0 adds a constant to the squares and so does not move s).
     Raises UserError for less than two epochs.
+
+    >>> s, highest = slowness([0.60, 0.75, 0.80, 0.82])
+    >>> round(s, 2), highest
+    (0.26, 0.82)
     """
     if len(accuracies) < 2:
         raise UserError(f"slowness needs the accuracies of at least 2 epochs, not {len(accuracies)}")

@@ -42,7 +42,7 @@ def _normal(std: Callable[[int, int], float]) -> Initialiser:
     return lambda rng, i, o: std(i, o) * rng.standard_normal((i, o))
 
 
-# name -> W (I, O) from (rng, I, O)
+#: How weights are drawn: name -> W (I, O) from (rng, I, O).
 INITIALISERS: dict[str, Initialiser] = {
     "zeros": lambda rng, i, o: np.zeros((i, o)),
     "he_uniform": _uniform(lambda i, o: (6 / i) ** 0.5),  # He et al. 2015
@@ -59,6 +59,10 @@ def dense(rng: np.random.Generator, i: int, o: int, init: str, bias: str | None 
     """A layer with I = i inputs and O = o outputs, `W` and `b` drawn by name from INITIALISERS; bias None: no biases.
 
     A bias is drawn like a row of W. Raises UserError for an unknown name.
+
+    >>> layer = dense(np.random.default_rng(0), 3, 2, "he_normal")
+    >>> layer.W.shape, layer.b
+    ((3, 2), array([0., 0.], dtype=float32))
     """
     for name in (init, bias):
         if name is not None and name not in INITIALISERS:
@@ -68,11 +72,15 @@ def dense(rng: np.random.Generator, i: int, o: int, init: str, bias: str | None 
 
 
 def stack(rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> tuple[Dense, ...]:
-    """Layers of the given sizes, bottom up: I, O1, O2, ..."""
+    """Layers of the given sizes, bottom up: I, O1, O2, ...  Raises as `dense`."""
     return tuple(dense(rng, i, o, init, bias, dtype) for i, o in zip(sizes, sizes[1:], strict=False))
 
 
 def parameters(net: Net, feedback: bool = False) -> int:
-    """How many numbers the network learns; with `feedback` those of the feedback matrices too."""
+    """How many numbers the network learns; with `feedback` those of the feedback matrices too.
+
+    >>> parameters(Net(stack(np.random.default_rng(0), [64, 30, 10], "he_normal", "zeros", "float32"), classes=10))
+    2260
+    """
     layers = net.layers + ((net.head,) if net.head else ()) + (net.feedback if feedback else ())
     return sum(math.prod(a.shape) for layer in layers for a in layer if a is not None)

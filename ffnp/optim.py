@@ -32,7 +32,7 @@ class Signals(NamedTuple):
     metrics: dict[str, Any] = {}
 
 
-# Velocity v <- keep v + gain g, then W <- W - rate v. name -> (gain, rate) from (momentum, learning rate)
+#: Velocity v <- keep v + gain g, then W <- W - rate v. Name -> (gain, rate) from (momentum, learning rate).
 VELOCITIES: dict[str, Callable[[float, float], tuple[float, float]]] = {
     "sgd": lambda m, rate: (1.0, rate),
     "momentum": lambda m, rate: (1.0, rate),  # rate outside the velocity: torch, Loewe's FF, PEPITA 2024
@@ -127,6 +127,14 @@ class Optimisers(NamedTuple):
 
         Returns the network with its replaced parts, and of everything stepped, by name, the sum of squares of its new
         weights and the optimiser's rate. Raises UserError for a signal to feedback matrices that nobody moves.
+
+        >>> from ffnp.kernels import reference as k
+        >>> net = Net((Dense(np.ones((1, 2)), None),), classes=2)
+        >>> received, sent = np.array([[1.0], [3.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+        >>> sgd = Optimisers(Optimiser("sgd", rate=0.1))
+        >>> net, _ = sgd.apply(k, net, Signals(2, {0: [Pair(received, sent)]}), sgd.init(k, net), factor=1.0)
+        >>> net.layers[0].W  # 1 - 0.1 (1 / 2),  1 - 0.1 (3 / 2)
+        array([[0.95, 0.85]])
         """
         if signals.feedback and not self.feedback:
             raise UserError("the feedback matrices of this rule learn, but no optimiser is named for them")
@@ -146,7 +154,7 @@ def zeros(k: Kernels, layer: Dense) -> Dense:
     return Dense(*(None if a is None else k.put(np.zeros(a.shape, a.dtype)) for a in layer))
 
 
-# The factor on the learning rate in epoch e = 1 .. E
+#: The factor on the learning rate: name -> factor from (e, E), in epoch e = 1 .. E.
 SCHEDULES: dict[str, Callable[[int, int], float]] = {
     "constant": lambda e, E: 1.0,
     "step": lambda e, E: 0.1 ** ((e > 0.6 * E) + (e > 0.9 * E)),  # PEPITA: after epochs 60 and 90 of 100

@@ -202,7 +202,12 @@ PRESETS = {preset.name: preset for preset in [
 
 
 def preset(name: str) -> Preset:
-    """The preset of that name. Raises UserError for one that does not exist."""
+    """The preset of that name. Raises UserError for one that does not exist.
+
+    >>> ours = replace(preset("bp-small"), name="narrow", hidden=(100,), epochs=5)
+    >>> ours.hidden, ours.optimisers.layers.kind
+    ((100,), 'adam')
+    """
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -36,17 +36,22 @@ class Ungated(Contrast):
 
 
 class Terms(NamedTuple):
-    """The terms of one hidden layer's update for a batch; lengths are Frobenius norms."""
+    """The terms of one hidden layer's update for a batch, as Frobenius norms.
 
-    clean: float  # Hebbian PEPITA's two phases
+    `clean`, `modulated`: Hebbian PEPITA's two phases. `negative`, `positive`: the same two in Forward-Forward, gated.
+    `negative_gate`: mean p of the clean images; `positive_gate`: mean 1 - p of the modulated ones. `cosine` of the angle
+    between the two updates. `remainder`: PEPITA - Hebbian; `relative`: its length to that of the Hebbian update.
+    """
+
+    clean: float
     modulated: float
-    negative: float  # Forward-Forward's: the same two, gated
+    negative: float
     positive: float
-    negative_gate: float  # mean p of the clean images
-    positive_gate: float  # mean 1 - p of the modulated ones
-    cosine: float  # of the angle between the two updates
-    remainder: float  # PEPITA - Hebbian
-    relative: float  # its length to that of the Hebbian update
+    negative_gate: float
+    positive_gate: float
+    cosine: float
+    remainder: float
+    relative: float
 
 
 def terms(k: Kernels, net: Net, x: Array, y: Array, rule: PEPITA) -> list[Terms]:
@@ -54,6 +59,13 @@ def terms(k: Kernels, net: Net, x: Array, y: Array, rule: PEPITA) -> list[Terms]
 
     Forward-Forward's thresholds are the layers' numbers of units; nothing is normalised or dropped.
     Raises UserError for a rule with another activation than ReLU, or one that normalises.
+
+    >>> from ffnp.kernels import reference as k
+    >>> rng, rule = np.random.default_rng(0), PEPITA()
+    >>> net = rule.init(rng, [64, 30, 10], "he_uniform", None, "float64")
+    >>> first, = terms(k, net, rng.random((20, 64)), rng.integers(10, size=20), rule)
+    >>> round(first.negative_gate + first.positive_gate, 1)  # F e is small beside x: both passes are believed alike
+    1.0
     """
     if (rule.activation, rule.norm) != ("relu", "none"):
         raise UserError(f"the relation is that of ReLU layers without norm, not of {rule.activation} and norm {rule.norm}")

@@ -57,7 +57,24 @@ class Adam(NamedTuple):
 
 
 class Kernels(Protocol):
-    """The kernels, grouped by what they serve."""
+    """The kernels, grouped by what they serve.
+
+    >>> import numpy as np
+    >>> from ffnp.kernels import reference as k
+    >>> x, W, b = np.array([[1.0, 2.0]]), np.array([[3.0, -1.0], [0.0, 1.0]]), np.zeros(2)
+    >>> h, squares = k.dense_squares(x, W, b, "relu")
+    >>> h, squares
+    (array([[3., 1.]]), array([10.]))
+    >>> k.normalise(h, root=2**0.5, tiny=0.0).round(3)  # mean square 1
+    array([[1.342, 0.447]])
+    >>> signal, loss = k.goodness_signal(h, squares, np.array([1.0]), np.array([10.0]), share=1.0, least=0.0)
+    >>> signal, round(loss, 3)  # at its threshold p is 1/2, and a positive row is sent (p - 1) h
+    (array([[-1.5, -0.5]]), 0.693)
+    >>> dW, db = k.gradient((W, b), [Pair(x, signal)], rows=1)
+    >>> dW
+    array([[-1.5, -0.5],
+           [-3. , -1. ]])
+    """
 
     # ----- moving data -----
 

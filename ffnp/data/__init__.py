@@ -1,4 +1,6 @@
-"""Image data sets: two ship with the package, four are read from a folder or fetched, and your own arrays work as well.
+"""Image data sets.
+
+Two ship with the package, four are read from a folder or fetched, and your own arrays work as well:
 
     data = load("digits")                                    # offline
     data = load("mnist")                                     # from $FFNP_DATA or the cache folder; fetched if absent
@@ -21,6 +23,10 @@ def load(name: str, folder: Path | None = None) -> Dataset:
 
     `folder` holds the sets, each in a folder of its name; by default $FFNP_DATA, or else the user's cache folder.
     DataError: an unknown name, a damaged file, or one that is absent and cannot be fetched.
+
+    >>> data = load("digits")
+    >>> data.x_train.shape, data.shape, data.classes[:3]
+    ((1442, 64), (8, 8), ('0', '1', '2'))
     """
     info = lookup(name)
     home = where(name, folder) or fetch(name, folder)

@@ -9,14 +9,18 @@ from ..errors import DataError
 
 
 class Dataset(NamedTuple):
-    """Images as rows, labels as integers; every array is C-contiguous."""
+    """Images as rows, labels as integers; every array is C-contiguous.
 
-    x_train: np.ndarray  # (n, I) float32, in [0, 1] for the named sets
-    y_train: np.ndarray  # (n,) int64, 0..C-1
-    x_test: np.ndarray  # (m, I) float32
-    y_test: np.ndarray  # (m,) int64
-    shape: tuple[int, ...]  # x.reshape(-1, *shape) are images that can be displayed
-    classes: tuple[str, ...]  # the name of each label
+    `x_train (n, I)`, `x_test (m, I)`: float32, in [0, 1] for the named sets. `y_train (n,)`, `y_test (m,)`: int64, 0..C-1.
+    `shape`: x.reshape(-1, *shape) are images that can be displayed. `classes`: the name of each label.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
     name: str
 
 
@@ -33,6 +37,10 @@ def from_arrays(
     x (n, I), or images (n, height, width[, channels]), which are flattened; values are kept, so scale pixels first.
     y (n,) integers 0..C-1. Without `classes` the labels name themselves, and y_train must use each of them.
     DataError: ragged, empty or infinite arrays, x and y of different lengths, images of different shapes, other labels.
+
+    >>> data = from_arrays(np.zeros((4, 2, 3)), [0, 1, 0, 1], np.ones((2, 2, 3)), [0, 1], classes=("dark", "light"))
+    >>> data.x_train.shape, data.shape, data.classes
+    ((4, 6), (2, 3), ('dark', 'light'))
     """
     images, test_images = _images(x_train, "x_train"), _images(x_test, "x_test")
     labels, test_labels = _labels(y_train, len(images), "y_train"), _labels(y_test, len(test_images), "y_test")
@@ -54,6 +62,10 @@ def split(
 
     x (n, ...), y (n,); the order of the rows is kept. Returns copies.
     DataError: a share outside (0, 1), x and y of different lengths, or nothing left on one side.
+
+    >>> x, y = np.arange(10), np.repeat([0, 1], 5)
+    >>> [len(part) for part in split(x, y, 0.2, np.random.default_rng(0))]
+    [8, 8, 2, 2]
     """
     x, y = _array(x, "x"), _array(y, "y")
     if y.ndim != 1 or x.ndim == 0 or len(x) != len(y):

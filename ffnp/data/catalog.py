@@ -5,15 +5,18 @@ from ..errors import DataError
 
 
 class Info(NamedTuple):
-    """Name, image shape, class names and counts of a data set, and how its files hold it."""
+    """Name, image shape, class names and counts of images of a data set, and how its files hold it.
+
+    `pixel_max`: the stored value that becomes 1.0. `stand_in`: the embedded set that can be used instead; None: it is embedded.
+    """
 
     name: str
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     n_train: int
     n_test: int
-    pixel_max: int = 255  # the stored value that becomes 1.0
-    stand_in: str | None = None  # the embedded set that can be used instead; None: this one is embedded
+    pixel_max: int = 255
+    stand_in: str | None = None
 
 
 DIGITS = tuple("0123456789")

@@ -90,6 +90,7 @@ class Classifier(ABC):
         return self.masked(k, h, key)
 
     def masked(self, k: Kernels, h: Array, key: int | None) -> Array:
+        """h (B, O) without the units that this key drops; without a key all of it."""
         return k.dropout(h, self.dropout, key) if self.dropout and key is not None else h
 
     def gated(self, k: Kernels, delta: Array, h: Array, key: int | None) -> Array:

@@ -77,7 +77,10 @@ class Contrast:
                             f"not {self.tiny}, {self.peer}, {self.peer_keep}")
 
     def network(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
-        """Hidden layers, head and running means for `sizes` = what the first layer receives, hidden widths ..., classes."""
+        """Hidden layers, head and running means for `sizes` = what the first layer receives, hidden widths ..., classes.
+
+        Raises UserError for a `softmax_from` above the top layer.
+        """
         *widths, classes = sizes
         first_layer("softmax_from", self.softmax_from, len(widths) - 1)
         layers = stack(rng, widths, init, bias, dtype)
@@ -163,6 +166,7 @@ class Contrast:
         return k.dropout(h, self.dropout, keys[l]) if keys else h
 
     def normalise(self, k: Kernels, h: Array) -> Array:
+        """The rows of h (B, O), as `norm` has them.  -> (B, O)."""
         return h if self.norm == "none" else k.normalise(h, self.root(h.shape[1]), self.tiny)
 
     def root(self, units: int) -> float:
@@ -170,6 +174,7 @@ class Contrast:
         return units**0.5 if self.norm == "rms" else 1.0
 
     def threshold(self, h: Array) -> float:
+        """theta of a layer that answers h (B, O)."""
         return self.theta * h.shape[1] if self.theta_per_unit else self.theta
 
     def share(self, h: Array) -> float:

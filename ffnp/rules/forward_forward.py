@@ -47,6 +47,14 @@ class ForwardForward(Contrast):
     `label`: "overlay" on the first C inputs, or "append"; `strength` of the one-hot label, `neutral` in all C for none.
     `negatives`: a name of NEGATIVES. `schedule`: all layers in every batch ("joint"), or each to its end ("layerwise").
     `read_out`: the main one. `goodness_from`: the first layer (from 1) whose goodness counts in telling the class.
+
+    >>> from ffnp.kernels import reference as k
+    >>> rng, rule = np.random.default_rng(0), ForwardForward(negatives="uniform", softmax_from=None, goodness_from=1)
+    >>> net = rule.init(rng, [6, 4, 3], "fan_in_normal", "zeros", "float64")  # the label lies over the first 3 of 6 inputs
+    >>> signals, = rule.signals(k, net, rng.random((5, 6)), np.array([0, 1, 2, 0, 1]), rng)
+    >>> [pair], = signals.layers.values()
+    >>> pair.pre.shape, pair.post.shape  # 5 positive rows and 5 negative ones below them
+    ((10, 6), (10, 4))
     """
 
     label: str = "overlay"

@@ -20,6 +20,14 @@ def mirror(
     """For each layer the pairs that turn a matrix (I, O) towards its W: normal noise of deviation `noise`, minus its answer.
 
     Hidden layers answer through `activation`, the last through `top`, which may be "softmax".
+
+    >>> from ffnp.kernels import reference as k
+    >>> W = np.array([[1.0, -2.0], [4.0, 3.0]])
+    >>> pairs = mirror(k, [Dense(W, None)], "relu", "linear", rows=10000, noise=1.0, rng=np.random.default_rng(0))
+    >>> dB, _ = k.gradient(Dense(W, None), pairs[0], 10000)
+    >>> -dB.round()  # E[x^T y] = W
+    array([[ 1., -2.],
+           [ 4.,  3.]])
     """
     pairs = {}
     for l, (W, _) in enumerate(layers):

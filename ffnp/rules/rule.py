@@ -22,10 +22,22 @@ class Moment(NamedTuple):
 
 
 class Rule(Protocol):
-    """A learning rule: settings as fields, and the functions below. None of them changes its arguments."""
+    """A learning rule: settings as fields, and the functions below. None of them changes its arguments.
+
+    >>> from ffnp.kernels import reference as k
+    >>> from ffnp.rules import Backprop
+    >>> rng, rule = np.random.default_rng(0), Backprop()
+    >>> net = rule.init(rng, [3, 4, 2], "he_normal", "zeros", "float64")
+    >>> signals, = rule.signals(k, net, rng.random((5, 3)), np.array([0, 1, 1, 0, 1]), rng)
+    >>> {l: (pair.pre.shape, pair.post.shape) for l, (pair,) in sorted(signals.layers.items())}
+    {0: ((5, 3), (5, 4)), 1: ((5, 4), (5, 2))}
+    """
 
     def init(self, rng: np.random.Generator, sizes: Sequence[int], init: str, bias: str | None, dtype: str) -> Net:
-        """A new network for `sizes` = inputs, hidden widths ..., classes. Raises UserError where they do not fit."""
+        """A new network for `sizes` = inputs, hidden widths ..., classes, drawn as `net.stack` does.
+
+        Raises UserError where they do not fit the rule, and for an initialiser that does not exist.
+        """
 
     def stages(self, net: Net) -> int:
         """How many times over the rule wants all its epochs: 1, or one per layer if layers are trained in turn."""
@@ -42,7 +54,8 @@ class Rule(Protocol):
         """Ways to tell the class, the main one first: name -> scores (B, C) of x (B, I), highest wins."""
 
     def diagnose(self, k: Kernels, net: Net, x: Array, y: Array) -> dict[str, Any]:
-        """Numbers for the history: `error` of each read-out, dead units, and what the rule has to tell of each layer."""
+        """Numbers for the history, of images x (n, I) with labels y (n,): `error` of each read-out, a share of 1, dead units,
+        and what the rule has to tell of each layer."""
 
 
 def one_of(name: str, value: object, allowed: Sequence[object]) -> None:

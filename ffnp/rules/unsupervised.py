@@ -99,7 +99,13 @@ def masks(rng: np.random.Generator, n: int, height: int, width: int, blurs: int)
 
 
 def blur(n: int, times: int) -> np.ndarray:
-    """The symmetric matrix (n, n) that blurs a line of n pixels so often; beyond its ends the last pixel goes on."""
+    """The symmetric matrix (n, n) that blurs a line of n pixels so often; beyond its ends the last pixel goes on.
+
+    >>> blur(3, times=1)
+    array([[0.75, 0.25, 0.  ],
+           [0.25, 0.5 , 0.25],
+           [0.  , 0.25, 0.75]])
+    """
     once = np.eye(n) / 2 + (np.eye(n, k=1) + np.eye(n, k=-1)) / 4
     once[0, 0] += 1 / 4
     once[-1, -1] += 1 / 4

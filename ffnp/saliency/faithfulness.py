@@ -39,7 +39,8 @@ def curves(
 ) -> np.ndarray:
     """The probability of the labels y (n,) on the way from images `start` to `to`, both (n, I).  -> (n, steps + 1).
 
-    In each step an equal share of the image's pixels moves. Raises UserError for maps (n, height, width) of other images.
+    In each step an equal share of the image's pixels moves. Raises UserError for maps (n, height, width) of other images, and
+    for less than 1 step.
     """
     at_least(1, steps=steps)
     channels = channels_of(maps, start)
@@ -74,7 +75,11 @@ def asked(score: Score, images: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def area(curves: np.ndarray) -> np.ndarray:
-    """Under each curve (n, steps + 1), drawn over shares from 0 to 1, by the trapezoid.  -> (n,)."""
+    """Under each curve (n, steps + 1), drawn over shares from 0 to 1, by the trapezoid.  -> (n,).
+
+    >>> area(np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]]))
+    array([0.5, 1. ])
+    """
     return (curves[:, :-1] + curves[:, 1:]).mean(axis=1) / 2
 
 

@@ -46,7 +46,17 @@ class Pass(NamedTuple):
 
 
 def gradient(score: Scorer, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """dS/dx for images x (n, I) and weights (n, C).  -> (n, I); 0 where a label is written over the image."""
+    """dS/dx for images x (n, I) and weights (n, C).  -> (n, I); 0 where a label is written over the image.
+
+    >>> from ffnp.data import load
+    >>> from ffnp.saliency.scorer import one_against_all
+    >>> from ffnp.training import train
+    >>> data = load("digits")
+    >>> score = Scorer(train("ff-small", data, epochs=1, layers=[64, 30, 30], backend="numpy", dtype="float64"))
+    >>> x, y = data.x_test[:5], data.y_test[:5]
+    >>> gradient(score, x, one_against_all(score(x), y)).shape
+    (5, 64)
+    """
     net, x = each_array(score.net, lambda name, a: score.k.get(a)), score.run.prepared(x)
     found = np.zeros_like(x)
     for i in range(0, len(x), CHUNK):

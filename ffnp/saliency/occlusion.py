@@ -90,6 +90,12 @@ def occlusion(
     """Maps (n, height, width) of the drop of each image's margin, by goodness or by logits as the score has it.
 
     Images x (n, I) are of `shape`; `overlaid`: how many inputs, the first, a label is written over; for `to` see `drops`.
+    Raises UserError as `windows`.
+
+    >>> score = lambda x: np.stack([1 - x[:, 0], x[:, 0]], axis=1)  # class 1 where the first pixel is lit
+    >>> occlusion(score, np.array([[1.0, 0.0, 1.0, 0.0]]), np.array([1]), (2, 2), window=(1, 1), stride=(1, 1))
+    array([[[2., 0.],
+            [0., 0.]]])
     """
     places = windows(shape, window, stride)
     _, dropped = drops(score, x, y, places, margin, to, progress)
@@ -117,6 +123,13 @@ def ads(
 
     `overlaid`: how many inputs, the first, a label is written over. A pixel's p-value is the least of the windows that cover
     it times their number (Bonferroni), NaN if there is none; that there are many pixels is left to the reader.
+    Raises UserError as `windows`.
+
+    >>> score = lambda x: np.stack([1 - x[:, 0], x[:, 0]], axis=1)  # class 1 where the first pixel is lit
+    >>> x, y = np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0]]), np.array([1, 0])
+    >>> ads(score, x, y, (2, 2), classes=2, window=(1, 1), stride=(1, 1)).map  # covered, it costs one image of two
+    array([[0.5, 0. ],
+           [0. , 0. ]])
     """
     places = windows(shape, window, stride)
     before, dropped = drops(score, x, y, places, right, progress=progress)
@@ -135,7 +148,11 @@ def of_group(dropped: np.ndarray, places: Windows) -> tuple[np.ndarray, np.ndarr
 
 
 def mcnemar(b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The exact two-sided p-value of b against c discordant pairs: 2 P[Binomial(b + c, 1/2) <= min(b, c)], at most 1."""
+    """The exact two-sided p-value of b against c discordant pairs: 2 P[Binomial(b + c, 1/2) <= min(b, c)], at most 1.
+
+    >>> mcnemar(np.array([5, 3]), np.array([0, 3])).round(4)
+    array([0.0625, 1.    ])
+    """
     from scipy.stats import binom
 
     return np.minimum(1.0, 2 * binom.cdf(np.minimum(b, c), b + c, 0.5))

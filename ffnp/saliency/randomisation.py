@@ -89,6 +89,10 @@ def similarity(a: np.ndarray, b: np.ndarray, absolute: bool = False) -> np.ndarr
     """Spearman's rank correlation of two sets of maps (n, height, width), image by image, or of their `absolute` values.
 
     Over the pixels that are NaN in neither; ties share their mean rank. NaN where a map is constant.  -> (n,)
+
+    >>> maps = np.array([[[1.0, 2.0], [3.0, 7.0]]])
+    >>> similarity(maps, maps**2).round(6), similarity(maps, -maps).round(6)
+    (array([1.]), array([-1.]))
     """
     from scipy.stats import rankdata
 

@@ -38,7 +38,11 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def beats(one: Row, rivals: Iterable[Row]) -> bool:
-    """Whether the whole interval is better than all of theirs, and there are some: a careful test, as images are the same."""
+    """Whether the whole interval is better than all of theirs, and there are some: a careful test, as images are the same.
+
+    >>> beats(Row("net", "ig", "deletion", 0.2, 0.1, 0.3, "lower"), [Row("net", "random", "deletion", 0.5, 0.4, 0.6, "lower")])
+    True
+    """
     apart = [one.high < rival.low if one.better == "lower" else one.low > rival.high for rival in rivals]
     return bool(apart) and all(apart)
 

@@ -57,14 +57,17 @@ class Scorer:
 
     @property
     def k(self) -> Kernels:
+        """The kernels of the run's backend."""
         return load_backend(self.run.history["backend"])
 
     @property
     def net(self) -> Net:
+        """The run's network."""
         return self.run.net
 
     @property
     def rule(self) -> Rule:
+        """The run's rule, as it scores images one by one."""
         rule: Any = self.run.preset.rule
         return replace(rule, norm="sample") if getattr(rule, "norm", "") == "batch" else rule
 
@@ -101,7 +104,11 @@ class Scorer:
 
 
 def margin(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """s_y - max of the others: above 0 where y wins.  (B, C) (B,) -> (B,)."""
+    """s_y - max of the others: above 0 where y wins.  (B, C) (B,) -> (B,).
+
+    >>> margin(np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]]), np.array([0, 2]))
+    array([ 1., -4.])
+    """
     return (scores * one_against(scores, y)).sum(axis=1)
 
 

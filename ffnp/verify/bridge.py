@@ -58,6 +58,13 @@ def updates(
     `feedback`: the rule's matrices, (I, O) each, as its `init` makes them; without it they are drawn by `seed`, the same ones
     in every step. What else is drawn, dropout masks say, comes from `seed` and `step`, so count the steps when training.
     Parameters without a signal get zeros. Raises UserError for what cannot be expressed.
+
+    >>> net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    >>> x, y = torch.rand(5, 6).double(), torch.tensor([0, 1, 2, 0, 1])
+    >>> nn.functional.cross_entropy(net(x), y).backward()
+    >>> found = updates(net, "backprop", x, y)
+    >>> [name for name, p in net.named_parameters() if torch.allclose(found[name], p.grad)]
+    ['0.weight', '0.bias', '2.weight', '2.bias']
     """
     if min(seed, step) < 0:
         raise UserError(f"seed and step must be at least 0, not {seed} and {step}")
@@ -76,7 +83,13 @@ def updates(
 
 
 def assign_grads(module: nn.Sequential, rule: Rule | str, x: Tensor, y: Tensor, **options: Any) -> None:
-    """Puts `updates` into the `.grad` of the module's parameters; `options` are its own."""
+    """Puts `updates` into the `.grad` of the module's parameters; `options` are its own.
+
+    >>> net = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    >>> assign_grads(net, "direct-feedback", torch.rand(5, 6), torch.tensor([0, 1, 2, 0, 1]))
+    >>> [tuple(p.grad.shape) for p in net.parameters()]  # now a torch optimiser can step
+    [(4, 6), (4,), (3, 4), (3,)]
+    """
     found = updates(module, rule, x, y, **options)
     for name, parameter in module.named_parameters():
         parameter.grad = found[name]
