@@ -16,6 +16,7 @@ nb_execution_mode = "off"  # the notebooks carry their outputs
 myst_enable_extensions = ["amsmath", "dollarmath"]
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # docstrings give shapes, which types do not; a signature is to be read at a glance
 toc_object_entries_show_parents = "hide"
 default_role = "code"  # of `text` in a docstring
@@ -23,11 +24,12 @@ highlight_language = "none"  # of an indented block: most are equations
 
 html_theme = "furo"
 html_title = "ffnp"
+html_theme_options = {"light_css_variables": {"code-font-size": "75%"}}
 html_static_path, html_css_files = ["static"], ["site.css"]
 html_show_copyright = html_show_sphinx = False
 
-# In a docstring: what is code already (a session, an indented line, `text`), and the characters that reST would act on
-CODE_OR_SPECIAL = re.compile(r"^>>> .*?(?=\n\n|\Z)|^ [^\n]*|`[^`]*`|[*|_\\]", re.DOTALL | re.MULTILINE)
+# In a docstring: a session, an indented line, `code`, *emphasis*; and the characters that reST would act on elsewhere
+MARKED = re.compile(r"^>>> .*?(?=\n\n|\Z)|^ [^\n]*|`[^`]*`|\B\*\w[\w ]*\*\B|[*|_\\]", re.DOTALL | re.MULTILINE)
 
 
 def from_markdown(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -37,7 +39,7 @@ def from_markdown(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         return f"\\ {text}\\ " if text[0] == "`" else f"\\{text}" if len(text) == 1 else text
 
     text = re.sub(r"^(\S[^\n]*)\n\n(?=    )", r"\1\n\n::\n\n", "\n".join(lines), flags=re.MULTILINE)
-    lines[:] = CODE_OR_SPECIAL.sub(escaped, text).split("\n")
+    lines[:] = MARKED.sub(escaped, text).split("\n")
 
 
 def is_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

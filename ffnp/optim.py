@@ -72,7 +72,10 @@ class Optimiser:
         return Memory(np.zeros(1, np.int64), zeros(k, layer), second)
 
     def step(self, k: Kernels, layer: Layer, memory: "Memory", pairs: list[Pair], rows: int, factor: float) -> Number:
-        """Moves one layer, in place. Returns the sum of squares of its new weights: finite if all of them are."""
+        """Moves one layer, in place, by the pairs of a batch of so many rows; `factor` is the schedule's.
+
+        Returns the sum of squares of its new weights: finite if all of them are.
+        """
         memory.steps[0] += 1
         rate = self.rate * factor
         l2, decay = (self.decay, 0.0) if self.decay_kind == "l2" else (0.0, rate * self.decay)

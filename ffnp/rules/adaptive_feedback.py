@@ -22,7 +22,10 @@ from .rule import at_least
 
 @dataclass(frozen=True)
 class AdaptiveFeedback(Classifier):
-    """F in `net.feedback[0]`, (I, C), is drawn as PEPITA's, of deviation `spread` sqrt(2 / I)."""
+    """F in `net.feedback[0]`, (I, C), is drawn as PEPITA's, of deviation `spread` sqrt(2 / I).
+
+    Raises UserError for a spread below 0.
+    """
 
     spread: float = 0.05
 

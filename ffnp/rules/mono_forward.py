@@ -25,7 +25,10 @@ from .rule import Moment, ReadOut, chunks, dead_units, error, one_of
 
 @dataclass(frozen=True)
 class MonoForward:
-    """`read_out`: the main one, "last" or "all". The M_l learn, so they need an optimiser for the feedback."""
+    """`read_out`: the main one, "last" or "all". The M_l learn, so they need an optimiser for the feedback.
+
+    Raises UserError for another read-out.
+    """
 
     read_out: str = "last"
 
