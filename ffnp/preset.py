@@ -79,3 +79,25 @@ def adapt(preset: Preset, inputs: int, epochs: int | None, batch: int | None, la
         raise UserError(f"layers {','.join(map(str, layers))} must be the data's {inputs} inputs, then the hidden widths")
     changes: dict[str, Any] = {"epochs": epochs, "batch": batch, "hidden": layers and tuple(layers[1:])}
     return replace(preset, **{name: value for name, value in changes.items() if value is not None})
+
+
+def in_words(settings: dict[str, Any]) -> dict[str, str]:
+    """`Preset.settings` for reading: of the rule, of each optimiser and of the training all that has an effect."""
+    rule, optimisers = settings["rule"], settings["optimisers"]
+    training = {name: value for name, value in settings.items() if name not in ("name", "source", "rule", "optimisers")}
+    steps = {f"{name} step": f"{o['kind']}: {listed(used(o))}" for name, o in optimisers.items()}
+    others = {name: value for name, value in rule.items() if name != "name"}
+    return {"rule": f"{rule['name']}: {listed(others)}", **steps, "training": listed(training)}
+
+
+def used(optimiser: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an optimiser that change something: its kind knows them, and there is some decay for those of decay."""
+    kind, of_adam, of_decay = optimiser["kind"], ["beta2", "epsilon"], ["decay", "decay_kind", "decay_biases"]
+    unused = ["momentum"] * (kind == "sgd") + of_adam * (kind != "adam") + of_decay * (not optimiser["decay"])
+    return {name: value for name, value in optimiser.items() if name not in ("kind", *unused)}
+
+
+def listed(settings: dict[str, Any]) -> str:
+    """Names and values, numbers in six digits."""
+    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
