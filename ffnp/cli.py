@@ -12,16 +12,16 @@ from typing import Any
 from tqdm import tqdm
 
 from .backend import BACKENDS, load_backend
-from .compare import compare, table
-from .data import CATALOG, NAMES, fetch, load, where
-from .diagnostics import activation_memory
+from .compare import Comparison, compare, table
+from .data import CATALOG, NAMES, Dataset, fetch, load, where
 from .errors import UserError
+from .preset import in_words
 from .presets import PRESETS, preset
-from .run import Run, replacing
+from .run import replacing
 from .training import train
 from .version import __version__
 
-OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype", "diagnose")  # of train and compare alike
+OPTIONS = ("epochs", "batch", "layers", "backend", "threads", "dtype")  # of train and compare alike
 
 SMALL = ["bp-small", "ff-small", "pepita-small", "dfa-small"]  # what compare compares
 
@@ -84,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--backend", choices=BACKENDS, default="cpu", help="who computes, see `ffnp backends` (cpu)")
         command.add_argument("--threads", type=int, help="threads to compute on (all cores)")
         command.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
-        command.add_argument("--diagnose", action="store_true", help="keep angles to backprop and more of every epoch")
+        command.add_argument("--no-report", dest="report", action="store_false",
+                             help="write no report.html, and keep no angles to backprop and the like for it")
         command.add_argument("--resume", action="store_true", help="go on with what --out holds")
 
     saliency_parser(commands)
@@ -166,39 +167,34 @@ def pixels(text: str) -> tuple[int, int]:
 
 def train_command(args: argparse.Namespace) -> None:
     out = args.out or Path("ffnp-out") / f"{args.preset}-{args.data}-seed{args.seed}"
-    options = {name: getattr(args, name) for name in OPTIONS}
-    run = train(args.preset, load(args.data), seed=args.seed, out=out, resume=args.resume, progress=args.preset, **options)
+    data, options = load(args.data), {name: getattr(args, name) for name in OPTIONS}
+    run = train(args.preset, data, seed=args.seed, out=out, resume=args.resume, progress=args.preset, diagnose=args.report,
+                **options)
     history = run.history
     errors = ", ".join(f"{error:.2%} by {name}" for name, error in history["read_outs"].items())
     seconds = sum(e["seconds"] for e in history["epochs"]) / len(history["epochs"])
-    print(f"{args.preset} on {args.data}, seed {args.seed}: test error {errors} "
-          f"after {len(history['epochs'])} epochs of {seconds:.2f} s; kept in {out}")
-    if args.diagnose:
-        show_diagnostics(run, out)
-
-
-def show_diagnostics(run: Run, out: Path) -> None:
-    """Says what a batch takes in memory, and writes the figures that the history has the numbers for to `out`."""
-    from .plots import diagnostic_figures
-
-    history = run.history
-    batch = run.preset.batch or history["n_train"]
-    memory = activation_memory(run.preset.rule, history["sizes"], batch, history["dtype"])
-    print(f"activity of a batch of {batch}: {memory['published'] / 1e6:.3g} MB by the published formula, "
-          f"{memory['measured'] / 1e6:.3g} MB measured")
-    figures = diagnostic_figures(history)
-    if not figures:
-        print("no figures: all epochs of this run were trained without --diagnose")
-    for name, figure in figures.items():
-        with replacing(out / f"{name}.png") as part:
-            figure.savefig(part, format="png", dpi=150)
-        print(f"{name}: {out / name}.png")
+    shown = reported(Comparison({args.preset: [history]}, {args.preset: run}), data, out) if args.report else ""
+    print(f"{args.preset} on {args.data}, seed {args.seed}: test error {errors} after {len(history['epochs'])} epochs of "
+          f"{seconds:.2f} s; kept in {out}{shown and f', shown in {shown}'}")
 
 
 def compare_command(args: argparse.Namespace) -> None:
-    options = {name: getattr(args, name) for name in OPTIONS}
-    print(table(compare(args.presets, load(args.data), args.seeds, args.out, resume=args.resume, **options)))
-    print(f"\nlearning curves: {args.out / 'compare.png'}   all numbers: {args.out / 'compare.json'}")
+    data, options = load(args.data), {name: getattr(args, name) for name in OPTIONS}
+    found = compare(args.presets, data, args.seeds, args.out, resume=args.resume, diagnose=args.report, **options)
+    print(table(found.rows))
+    shown = reported(found, data, args.out) if args.report else ""
+    print(f"\nlearning curves: {args.out / 'compare.png'}   all numbers: {args.out / 'compare.json'}"
+          f"{shown and f'   report: {shown}'}")
+
+
+def reported(found: Comparison, data: Dataset, out: Path) -> str:
+    """Writes the report into `out`, and says where it is."""
+    from .report import report
+
+    path = out / "report.html"
+    with replacing(path) as part:
+        part.write_text(report(found, data), encoding="utf-8")
+    return str(path)
 
 
 def saliency_command(args: argparse.Namespace) -> None:
@@ -276,26 +272,8 @@ def ptx_command(args: argparse.Namespace) -> None:
 def presets_command(args: argparse.Namespace) -> None:
     for recipe in PRESETS.values():
         print(f"{recipe.name}: {recipe.source}")
-        settings = recipe.settings()
-        rule, steps = settings.pop("rule"), settings.pop("optimisers")
-        print(f"    rule           {rule.pop('name')}: {words(rule)}")
-        for name, step in steps.items():
-            for unused in unused_settings(**step):
-                del step[unused]
-            print(f"    {name + ' step':<14} {step.pop('kind')}: {words(step)}")
-        print(f"    training       {words(settings)}")
-
-
-def unused_settings(kind: str, decay: float, **others: Any) -> list[str]:
-    """The settings of an optimiser that change nothing, as its kind knows none such or as there is no decay."""
-    of_adam, of_decay = ["beta2", "epsilon"], ["decay", "decay_kind", "decay_biases"]
-    return ["momentum"] * (kind == "sgd") + of_adam * (kind != "adam") + of_decay * (not decay)
-
-
-def words(settings: dict[str, Any]) -> str:
-    """Settings for reading, numbers in six digits."""
-    shown = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if name not in ("name", "source"))
+        for what, words in in_words(recipe.settings()).items():
+            print(f"    {what:<14} {words}")
 
 
 def data_command(args: argparse.Namespace) -> None:

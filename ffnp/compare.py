@@ -4,21 +4,31 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .data import Dataset
 from .errors import UserError
 from .presets import preset
-from .run import replacing
+from .run import Run, replacing
 from .training import train
 
 
-def compare(
-    names: Sequence[str], data: Dataset, seeds: int, out: Path, *, resume: bool = False, **options: Any
-) -> list[dict[str, Any]]:
-    """Trains each preset with seeds 0 .. seeds - 1 and returns a row of the table for each; `options` go to `train`.
+class Comparison(NamedTuple):
+    """Of each preset, by name, the histories of all seeds and the run of the first."""
+
+    histories: dict[str, list[dict[str, Any]]]
+    runs: dict[str, Run]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of the table for each preset."""
+        return [row(name, histories) for name, histories in self.histories.items()]
+
+
+def compare(names: Sequence[str], data: Dataset, seeds: int, out: Path, *, resume: bool = False, **options: Any) -> Comparison:
+    """Trains each preset with seeds 0 .. seeds - 1; `options` go to `train`.
 
     Writes `compare.json` (the rows and all histories), `compare.png` and a folder for each run below `out`. With
     `resume`, runs found there go on, and finished ones are only read. Raises UserError as `train` does.
@@ -27,18 +37,18 @@ def compare(
         raise UserError(f"compare needs different presets and at least 1 seed, not {', '.join(names)} and {seeds}")
     for name in names:  # all names before the first training
         preset(name)
-    histories: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    found = Comparison({name: [] for name in names}, {})
     for name in names:
         for seed in range(seeds):
             words = f"{name} seed {seed}"
             shown = words if sys.stderr.isatty() else None
             run = train(name, data, seed=seed, out=out / f"{name}-seed{seed}", resume=resume, overwrite=not resume,
                         progress=shown, **options)
-            histories[name].append(run.history)
+            found.histories[name].append(run.history)
+            found.runs.setdefault(name, run)
             print(f"{words}: test error {run.history['test_error']:.2%}", file=sys.stderr)
-    rows = [row(name, runs) for name, runs in histories.items()]
-    write(rows, histories, data.name, out)
-    return rows
+    write(found, data.name, out)
+    return found
 
 
 def row(name: str, histories: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -55,21 +65,26 @@ def row(name: str, histories: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as text, one line each below a heading."""
-    lines = [("preset", "rule", "read-out", "test accuracy", "s / epoch", "parameters")]
-    for r in rows:
-        spread = "" if r["deviation"] is None else f" ± {100 * r['deviation']:.2f}"
-        lines.append((r["preset"], r["rule"], r["read_out"], f"{100 * r['accuracy']:.2f}{spread} %",
-                      f"{r['seconds_per_epoch']:.3g}", f"{r['parameters']:,}"))
+    shown = [cells(r) for r in rows]
+    lines = [tuple(shown[0]), *(tuple(line.values()) for line in shown)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def write(rows: list[dict[str, Any]], histories: dict[str, list[dict[str, Any]]], data: str, out: Path) -> None:
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row in words: heading -> text."""
+    spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
+    return {"preset": row["preset"], "rule": row["rule"], "read-out": row["read_out"],
+            "test accuracy": f"{100 * row['accuracy']:.2f}{spread} %", "s / epoch": f"{row['seconds_per_epoch']:.3g}",
+            "parameters": f"{row['parameters']:,}"}
+
+
+def write(found: Comparison, data: str, out: Path) -> None:
     """`compare.json` and `compare.png`, each whole or not at all."""
     from .plots import learning_curves
 
-    result = {"data": data, "rows": rows, "runs": histories}
+    result = {"data": data, "rows": found.rows, "runs": found.histories}
     with replacing(out / "compare.json") as part:
         part.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     with replacing(out / "compare.png") as part:
-        learning_curves(histories, f"Learning {data}").savefig(part, format="png", dpi=150)
+        learning_curves(found.histories, f"Learning {data}").savefig(part, format="png", dpi=150)

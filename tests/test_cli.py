@@ -183,25 +183,36 @@ def test_ctrl_c_offers_to_go_on_only_where_something_is_kept(capsys, monkeypatch
     assert capsys.readouterr().err == "ffnp: interrupted\n"
 
 
-def test_diagnose_says_that_a_finished_run_has_nothing_to_draw(capsys, tmp_path):
-    assert run("train", *SMALL, "--out", "kept") == 0
-    capsys.readouterr()
-    assert run("train", *SMALL, "--out", "kept", "--resume", "--diagnose") == 0
-    assert capsys.readouterr().out.endswith("\nno figures: all epochs of this run were trained without --diagnose\n")
-    assert not list(tmp_path.rglob("*.png"))
+@pytest.mark.parametrize("options, words, kept", [
+    ([], "kept in here, shown in here/report.html\n", {"history.json", "model.npz", "report.html"}),
+    (["--no-report"], "kept in here\n", {"history.json", "model.npz"}),
+], ids=["report", "none"])
+def test_train_reports_unless_told_not_to(options, words, kept, capsys, tmp_path):
+    assert run("train", *SMALL, "--out", "here", *options) == 0
+    assert capsys.readouterr().out.endswith(words)
+    assert files(tmp_path / "here").keys() == kept
 
 
-def test_compare_prints_the_table_and_where_the_rest_is(capsys, tmp_path):
-    assert run("compare", "bp-small", "ff-small", *SMALL[1:], "--seeds", "2") == 0
+def test_a_finished_run_is_reported_later(capsys, tmp_path):
+    assert run("train", *SMALL, "--out", "kept", "--no-report") == 0
+    assert run("train", *SMALL, "--out", "kept", "--resume") == 0
+    assert "Angles to backprop were not kept" in (tmp_path / "kept" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("options", [[], ["--no-report"]], ids=["report", "none"])
+def test_compare_prints_the_table_and_where_the_rest_is(options, capsys, tmp_path):
+    assert run("compare", "bp-small", "ff-small", *SMALL[1:], "--seeds", "2", *options) == 0
     out, err = capsys.readouterr()
     heading, bp, ff, _, where = out.splitlines()
     assert [line.split()[:2] for line in (heading, bp, ff)] == [
         ["preset", "rule"], ["bp-small", "backprop"], ["ff-small", "forward-forward"]]
-    assert where == "learning curves: ffnp-out/compare.png   all numbers: ffnp-out/compare.json"
+    report = "" if options else "   report: ffnp-out/report.html"
+    assert where == f"learning curves: ffnp-out/compare.png   all numbers: ffnp-out/compare.json{report}"
     runs = ["bp-small seed 0", "bp-small seed 1", "ff-small seed 0", "ff-small seed 1"]
     assert [line.split(":")[0] for line in err.splitlines()] == runs
     folders = {name.replace(" seed ", "-seed") for name in runs}
-    assert {path.name for path in (tmp_path / "ffnp-out").iterdir()} == folders | {"compare.png", "compare.json"}
+    assert {path.name for path in (tmp_path / "ffnp-out").iterdir()} == folders | {
+        "compare.png", "compare.json", *(["report.html"] if report else [])}
 
 
 def test_presets_tells_source_and_settings_of_each(capsys):

@@ -62,7 +62,7 @@ def test_the_table_shows_each_row_in_its_units():
 
 
 def test_columns_are_aligned(presets, tmp_path):
-    heading, *lines = table(compare(presets, dataset(), 2, tmp_path)).splitlines()
+    heading, *lines = table(compare(presets, dataset(), 2, tmp_path).rows).splitlines()
     starts = [match.start() for match in re.finditer(r"(?<=  )\S", heading)]
     assert len(starts) == 5
     assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines for start in starts)
@@ -72,7 +72,7 @@ def test_columns_are_aligned(presets, tmp_path):
 
 
 def test_rows_are_those_of_the_runs(presets, tmp_path):
-    rows = compare(presets, dataset(), 2, tmp_path, backend="numpy")
+    rows = compare(presets, dataset(), 2, tmp_path, backend="numpy").rows
     runs = {name: [train(name, dataset(), seed=seed, backend="numpy") for seed in range(2)] for name in presets}
     for found, (name, trained) in zip(rows, runs.items(), strict=True):
         expected = row(name, [run.history for run in trained])
@@ -80,14 +80,15 @@ def test_rows_are_those_of_the_runs(presets, tmp_path):
 
 
 def test_every_run_is_kept(presets, tmp_path):
-    compare(presets, dataset(), 2, tmp_path)
+    found = compare(presets, dataset(), 2, tmp_path)
     for name in presets:
         for seed in range(2):
             assert bits(load_run(tmp_path / f"{name}-seed{seed}")) == bits(train(name, dataset(), seed=seed))
+        assert bits(found.runs[name]) == bits(load_run(tmp_path / f"{name}-seed0"))
 
 
 def test_the_json_says_what_the_table_says(presets, tmp_path):
-    rows = compare(presets, dataset(), 2, tmp_path)
+    rows = compare(presets, dataset(), 2, tmp_path).rows
     result = json.loads((tmp_path / "compare.json").read_text(), parse_constant=pytest.fail)
     assert result["data"] == "tiny" and result["rows"] == rows
     assert table(result["rows"]) == table(rows)
@@ -104,16 +105,16 @@ def test_resuming_reads_finished_runs_and_trains_the_others(presets, monkeypatch
     compare(presets, dataset(), 1, tmp_path)
     trained, one_epoch = [], training.one_epoch
     monkeypatch.setattr(training, "one_epoch", lambda run, *rest: trained.append(run.history["seed"]) or one_epoch(run, *rest))
-    rows = compare(presets, dataset(), 2, tmp_path, resume=True)
+    rows = compare(presets, dataset(), 2, tmp_path, resume=True).rows
     assert trained == [1] * (4 + 4)  # two presets, four epochs, the new seed
     assert [r["seeds"] for r in rows] == [2, 2]
 
 
 def test_resuming_what_is_finished_changes_nothing(presets, monkeypatch, tmp_path):
-    rows = compare(presets, dataset(), 1, tmp_path)
+    rows = compare(presets, dataset(), 1, tmp_path).rows
     before = files(tmp_path / "bp-small-seed0")
     monkeypatch.setattr(training, "one_epoch", never)
-    assert compare(presets, dataset(), 1, tmp_path, resume=True) == rows
+    assert compare(presets, dataset(), 1, tmp_path, resume=True).rows == rows
     assert files(tmp_path / "bp-small-seed0") == before
 
 
@@ -155,6 +156,15 @@ def test_every_preset_has_a_line_against_epochs_and_one_against_seconds():
     np.testing.assert_allclose(by_epoch.lines[0].get_xydata(), [[1, 40], [2, 20]])
     np.testing.assert_allclose(by_time.lines[0].get_xydata(), [[2, 40], [3, 20]])
     np.testing.assert_allclose(by_epoch.lines[1].get_xydata(), [[1, 75], [2, 12.5]])
+
+
+@pytest.mark.parametrize("against", ["epoch", "training time (s)"])
+def test_one_panel_can_be_had_alone(against):
+    alone, = learning_curves(RUNS, "Learning", [against]).axes
+    beside = next(axes for axes in learning_curves(RUNS, "Learning").axes if axes.get_xlabel() == against)
+    assert (alone.get_xlabel(), alone.get_ylabel()) == (against, "validation error (%)")
+    for one, other in zip(alone.lines, beside.lines, strict=True):
+        np.testing.assert_array_equal(one.get_xydata(), other.get_xydata())
 
 
 def test_the_band_reaches_from_the_best_to_the_worst_seed():

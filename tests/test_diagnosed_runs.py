@@ -1,4 +1,4 @@
-"""Training with `diagnose`: the same run, with diagnostics in every epoch, and figures from the command line."""
+"""Training with `diagnose`: the same run, with diagnostics in every epoch, from Python and from the command line."""
 
 import json
 
@@ -89,19 +89,10 @@ def test_comparing_carries_them_along(monkeypatch, tmp_path):
 # ----- the command line -----
 
 
-@pytest.mark.parametrize("preset, figures", [
-    ("ff-small", {"diagnostics", "goodness", "slowness"}), ("pepita-icml2022", {"diagnostics", "slowness"}),
-    ("bp-small", {"diagnostics"}),  # its rate changes with every epoch
-])
-def test_diagnose_draws_what_the_rule_has_and_says_where(preset, figures, capsys, tmp_path):
-    assert main(["train", preset, "--epochs", "4", "--layers", "64,9,8", "--out", str(tmp_path), "--diagnose"]) == 0
-    assert {path.stem for path in tmp_path.glob("*.png")} == figures
-    _, memory, *told = capsys.readouterr().out.splitlines()
-    assert set(told) == {f"{name}: {tmp_path / name}.png" for name in figures}
-    assert memory.startswith(f"activity of a batch of {PRESETS[preset].batch}: ") and memory.endswith(" MB measured")
-
-
-def test_without_diagnose_nothing_is_drawn(capsys, tmp_path):
-    assert main(["train", "bp-small", "--epochs", "1", "--layers", "64,9", "--out", str(tmp_path)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"history.json", "model.npz"}
+def test_the_command_looks_at_every_epoch_unless_nothing_is_to_be_reported(tmp_path):
+    short = ["train", "bp-small", "--epochs", "2", "--layers", "64,9", "--out"]
+    assert main([*short, str(tmp_path / "looked")]) == main([*short, str(tmp_path / "plain"), "--no-report"]) == 0
+    looked, plain = (load_run(tmp_path / name) for name in ("looked", "plain"))
+    assert all("diagnostics" in e for e in looked.history["epochs"])
+    assert not any("diagnostics" in e for e in plain.history["epochs"])
+    assert bits(looked) == bits(plain) and untimed(undiagnosed(looked.history)) == untimed(plain.history)

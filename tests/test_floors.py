@@ -30,8 +30,8 @@ FLOORS = [
     ["saliency", "saliency.scorer", "saliency.fast", "saliency.occlusion", "saliency.gradient", "saliency.perturbation",
      "saliency.methods", "saliency.rows", "saliency.controls", "saliency.faithfulness", "saliency.randomisation",
      "saliency.roar"],
-    ["saliency.command", "saliency.pictures", "saliency.report", "compare", "plots", "listing", "cli", "__init__",
-     "__main__",
+    ["saliency.command", "saliency.pictures", "saliency.report", "saliency.mistakes", "compare", "plots", "report",
+     "listing", "cli", "__init__", "__main__",
      "verify", "verify.bridge", "verify.check", "verify.classifiers", "verify.forward_forward", "verify.mirrors",
      "verify.pepita", "verify.twin", "verify.twins",
      "bench", "bench.cases", "bench.command", "bench.contenders", "bench.in_blas", "bench.in_ffnp", "bench.in_jax",
@@ -39,7 +39,7 @@ FLOORS = [
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 PACKAGE = Path(ffnp.__file__).parent
-SLOW = {"numba", "scipy", "matplotlib", "torch", "pooch"}
+SLOW = {"numba", "scipy", "matplotlib", "torch", "pooch", "jinja2"}
 
 
 def module(path: Path) -> str:
