@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -20,10 +20,11 @@ from .compare import Comparison, cells
 from .data import Dataset
 from .diagnostics import activation_memory, at_first_rate
 from .preset import in_words
+from .rules.contrast import Contrast
 from .run import Run
 from .saliency.methods import METHODS
 from .saliency.mistakes import mistakes_figure, surest_mistakes
-from .saliency.pictures import HATCHED, OWN_SCALE, SIGNS
+from .saliency.pictures import OWN_SCALE, SIGNS
 from .saliency.scorer import Scorer, as_maps
 
 INK = "#010203"  # a colour that nothing else has
@@ -33,7 +34,7 @@ STYLE: Any = {
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "text.parse_math": False,
     "svg.fonttype": "none", "svg.hashsalt": "ffnp", "image.interpolation": "none", "axes.unicode_minus": True,
 }
-UNITS, MISTAKES, PAIRS = 64, 8, 3  # how many are shown
+UNITS, MISTAKES, PAIRS = 36, 8, 3  # how many are shown
 MAP = "ig"  # of METHODS, one that every net can serve
 NOT_KEPT = "not kept: all epochs of this run were trained without a report"
 
@@ -51,16 +52,20 @@ Shown = Picture | str  # a sentence in the place of a figure that there is not
 
 def report(found: Comparison, data: Dataset) -> str:
     """The page for runs on these data. Reads the test images once more, to show what was told; nothing is chosen by them."""
+    memory = {name: activity(run) for name, run in found.runs.items()}
+    named = next(iter(found.runs)) if len(found.runs) == 1 else f"{len(found.runs)} presets"
     with rc_context(STYLE):
-        memory = {name: activity(run) for name, run in found.runs.items()}
-        page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(
-            (files("ffnp") / "report.html").read_text(encoding="utf-8"))
-        return page.render(
-            title=f"{next(iter(found.runs)) if len(found.runs) == 1 else f'{len(found.runs)} presets'} on {data.name}",
-            conditions=conditions(found), versions=versions(found), seeds=len(next(iter(found.histories.values()))),
+        return template().render(
+            title=f"{named} on {data.name}", conditions=conditions(found), versions=versions(found),
+            seeds=len(next(iter(found.histories.values()))),
             rows=[cells(row) | memory_cells(memory[row["preset"]]) for row in found.rows],
             compared=[*learning(found), *costs(found, memory), slowness(found)],
             presets=[section(run, data) for run in found.runs.values()])
+
+
+def template() -> Template:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return environment.from_string((files("ffnp") / "report.html").read_text(encoding="utf-8"))
 
 
 # ----- words -----
@@ -147,7 +152,7 @@ def section(run: Run, data: Dataset) -> dict[str, Any]:
     """Name, settings and figures of one preset."""
     scores = run.scores(data.x_test)
     return {"name": run.preset.name, "settings": settings(run),
-            "figures": [*alignment(run), goodness(run), weights(run), confusion(scores, data), mistakes(run, scores, data)]}
+            "figures": [*alignment(run), *goodness(run), weights(run), confusion(scores, data), mistakes(run, scores, data)]}
 
 
 # name of a panel -> title and caption
@@ -171,14 +176,15 @@ def alignment(run: Run) -> list[Shown]:
             for name, (title, says) in ALIGNMENT.items() if name in kept]
 
 
-def goodness(run: Run) -> Shown:
-    if not hasattr(run.preset.rule, "goodness_from") and not hasattr(run.preset.rule, "softmax_from"):
-        return ""
+def goodness(run: Run) -> list[Shown]:
+    """Where layers have one, how it spreads over positive and negative data."""
+    if not isinstance(run.preset.rule, Contrast):
+        return []
     if not plots.series(run.history, "goodness", "positive").size:
-        return f"Goodness was {NOT_KEPT}."
-    return picture(plots.goodness_histograms(run.history, "Goodness of positive and negative data"),
-                   "How many validation images have which goodness, after each epoch. The dashed line is the threshold θ: a "
-                   "layer learns to be above it for positive and below it for negative data." + gaps(run))
+        return [f"Goodness was {NOT_KEPT}."]
+    return [picture(plots.goodness_histograms(run.history, "Goodness of positive and negative data"),
+                    "How many validation images have which goodness, after each epoch. The dashed line is the threshold θ: a "
+                    "layer learns to be above it for positive and below it for negative data." + gaps(run))]
 
 
 def gaps(run: Run) -> str:
@@ -228,7 +234,7 @@ def mistakes(run: Run, scores: np.ndarray, data: Dataset) -> Shown:
     with threads(history["threads"], history["backend"]):
         maps = METHODS[MAP].maps(Scorer(run), x, told)
     labels = [f"{data.classes[true]},\ntold {data.classes[said]}" for true, said in zip(y, told, strict=True)]
-    hatched = f" {HATCHED}" if np.isnan(maps).any() else ""
+    hatched = " Hatched pixels have no value, as a label is written over them." * bool(np.isnan(maps).any())
     return picture(mistakes_figure(x.reshape(-1, *data.shape), maps, labels, "The surest mistakes"),
                    f"Test images whose told class leads the true one by most, by {history['read_out']}. Below each what spoke "
                    f"for the class it told: {METHODS[MAP].says}. {SIGNS} {OWN_SCALE}{hatched}")

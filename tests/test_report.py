@@ -74,12 +74,11 @@ def test_the_table_says_what_the_json_says(compared):
         assert int(cells["parameters"].replace(",", "")) == row["parameters"]
 
 
-def test_the_table_says_what_a_batch_takes_in_memory(compared):
-    _, page, found = compared
-    for cells, run in zip(page.table(), found.runs.values(), strict=True):
-        memory = activation_memory(run.preset.rule, run.history["sizes"], 8, "float32")
-        assert float(cells["MB published"]) == pytest.approx(memory["published"] / 1e6, rel=0.00501)
-        assert float(cells["MB measured"]) == pytest.approx(memory["measured"] / 1e6, abs=1e-3)  # Python's own is in it
+def test_the_table_says_what_a_batch_takes_in_memory():
+    """Of a net so large that what Python itself takes, once, does not count."""
+    cells, = page_of(PRESETS["ff-small"], epochs=1).table()
+    for kind, size in activation_memory(PRESETS["ff-small"].rule, [8, 400, 400, 400, 3], 50, "float32").items():
+        assert float(cells[f"MB {kind}"]) == pytest.approx(size / 1e6, rel=0.02 if kind == "measured" else 0.00501)
 
 
 def test_settings_and_errors_of_every_preset_are_told(compared):

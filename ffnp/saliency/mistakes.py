@@ -24,7 +24,7 @@ def mistakes_figure(images: np.ndarray, maps: np.ndarray, labels: Sequence[str],
     images = drawable(images)
     n, height, width = images.shape[:3]
     down = lines(n, ACROSS)
-    figure = Figure(figsize=(PANEL, 0.5 + down * (2 * bounded(height / width) + 0.7)), layout="constrained")
+    figure = Figure(figsize=(PANEL, 0.4 + down * (2.1 * bounded(height / width) + 0.55)), layout="constrained")
     panels = figure.subplots(2 * down, ACROSS, squeeze=False)
     for beyond in panels.ravel():
         beyond.set_axis_off()
