@@ -78,12 +78,13 @@ def by_threads(row):
 
 
 G = (h * h).sum(axis=1)
-print("off by", " ".join(f"{by_threads(row)[-1, 0] / squares - 1:.1e}" for row, squares in zip(h, G, strict=True)))
+print("by threads and by NumPy differ by",
+      " ".join(f"{abs(by_threads(row)[-1, 0] / squares - 1):.1e}" for row, squares in zip(h, G, strict=True)))
 
 figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
 drawn = axes.imshow(by_threads(h[0]), cmap="Blues", norm=PowerNorm(0.3), aspect="auto", interpolation="none")
 axes.set(facecolor="0.85", xlabel="thread t (a line after each warp of 32)", ylabel="additions in the tree",
-         title="The tree: 128 sums become one (grey: of no more use)")
+         title="The tree: 128 sums become one (grey: no longer needed)")
 axes.set_xticks(range(0, 129, 32))
 for warp in (32, 64, 96):
     axes.axvline(warp - 0.5, color="0.6", linewidth=0.8)
@@ -131,10 +132,10 @@ def sum_squares(h, out):
 #
 # ## What the compiler makes of it
 #
-# PTX is NVIDIA's assembly language, one instruction in a line, without end of registers: `%f` for float32, `%r` and `%rd` for
-# whole numbers of 32 and 64 bits, `%p` for conditions. `@%p1 bra L3` goes on at label `L3` where `%p1` holds, `ld.global`
-# loads from the card's memory, `ld.shared` from the block's. Below, each line of Python has beside it what became of it;
-# where that is much, the left side counts it.
+# PTX is NVIDIA's assembly language, one instruction in a line, with as many registers as it likes: `%f` for float32, `%r` and
+# `%rd` for whole numbers of 32 and 64 bits, `%p` for conditions. `@%p1 bra L3` goes on at label `L3` where `%p1` holds,
+# `ld.global` loads from the card's memory, `ld.shared` from the block's. Below, each line of Python has beside it what became
+# of it; where that is much, the left side counts it.
 
 # %%
 kernel = TABLE["sum_squares"]._replace(function=sum_squares)
