@@ -18,7 +18,7 @@ from . import plots
 from .backend import threads
 from .compare import Comparison, cells
 from .data import Dataset
-from .diagnostics import activation_memory, at_first_rate
+from .diagnostics import ROWS, activation_memory, at_first_rate
 from .preset import in_words
 from .rules.contrast import Contrast
 from .run import Run
@@ -32,7 +32,7 @@ LIGHT_AND_DARK = "<style>svg{color:#1c1c1c}@media(prefers-color-scheme:dark){svg
 STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "text.parse_math": False,
-    "svg.fonttype": "none", "svg.hashsalt": "ffnp", "image.interpolation": "none", "axes.unicode_minus": True,
+    "svg.fonttype": "none", "svg.hashsalt": "ffnp", "image.interpolation": "none",
 }
 UNITS, MISTAKES, PAIRS = 36, 8, 3  # how many are shown
 MAP = "ig"  # of METHODS, one that every net can serve
@@ -64,6 +64,7 @@ def report(found: Comparison, data: Dataset) -> str:
 
 
 def template() -> Template:
+    """The page without its content; a name that it is not given is an error, and text is only text."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string((files("ffnp") / "report.html").read_text(encoding="utf-8"))
 
@@ -84,6 +85,7 @@ def conditions(found: Comparison) -> dict[str, str]:
 
 
 def versions(found: Comparison) -> str:
+    """What the runs were trained by."""
     return ", ".join(f"{name} {version}" for name, version in next(iter(found.runs.values())).history["versions"].items())
 
 
@@ -96,6 +98,7 @@ def activity(run: Run) -> dict[str, float]:
 
 
 def memory_cells(memory: dict[str, float]) -> dict[str, str]:
+    """Two more cells for a row of the table: heading -> text."""
     return {f"MB {name}": f"{size:g}" for name, size in memory.items()}
 
 
@@ -120,6 +123,7 @@ def picture(figure: Figure, caption: str) -> Picture:
 
 
 def learning(found: Comparison) -> list[Shown]:
+    """Errors against epochs, and against seconds."""
     says = "Error on the validation images after each epoch. "
     times = "Seconds are those of training alone, the median of the seeds, without validation and diagnostics."
     return [picture(plots.learning_curves(found.histories, title, [against]), says + more)
@@ -127,6 +131,7 @@ def learning(found: Comparison) -> list[Shown]:
 
 
 def costs(found: Comparison, memory: dict[str, dict[str, float]]) -> list[Shown]:
+    """Time and memory of each preset."""
     seconds = {row["preset"]: {"seconds": row["seconds_per_epoch"]} for row in found.rows}
     return [
         picture(plots.cost_bars(seconds, "seconds per epoch", "Time of an epoch"), "The median of all epochs of all seeds."),
@@ -136,6 +141,7 @@ def costs(found: Comparison, memory: dict[str, dict[str, float]]) -> list[Shown]
 
 
 def slowness(found: Comparison) -> Shown:
+    """The curves of those presets that keep their first learning rate for two epochs."""
     runs = {name: at_first_rate(run.history) for name, run in found.runs.items()}
     known = {name: accuracies for name, accuracies in runs.items() if len(accuracies) > 1}
     missing = ", ".join(name for name in runs if name not in known)
@@ -157,8 +163,8 @@ def section(run: Run, data: Dataset) -> dict[str, Any]:
 
 # name of a panel -> title and caption
 ALIGNMENT = {
-    "angle": ("Angle of updates to backprop's", "Between each layer's update and the gradient that backprop finds in the same "
-              "net, for the same images. At 0° the rule does what backprop does; at 90°, the grey line, they are unrelated."),
+    "angle": ("Angle of updates to backprop's", "Between each layer's update and the gradient of the same losses that backprop "
+              "finds in the same net. At 0° the rule does what backprop does; at 90°, the grey line, they are unrelated."),
     "norm_ratio": ("Length of updates", "How many times as long as backprop's the update of each layer is, before the learning "
                    "rate; the grey line is 1."),
     "feedback_angle": ("Angle of feedback to weights", "Between each matrix that brings errors down and the weights whose "
@@ -169,11 +175,9 @@ ALIGNMENT = {
 
 def alignment(run: Run) -> list[Shown]:
     """The angles and lengths that the run has kept, each a figure."""
-    kept = [name for name in plots.PANELS if plots.series(run.history, name).size]
-    if not kept:
-        return [f"Angles to backprop were {NOT_KEPT}."]
     return [picture(plots.alignment_curves(run.history, title, [name]), says + gaps(run))
-            for name, (title, says) in ALIGNMENT.items() if name in kept]
+            for name, (title, says) in ALIGNMENT.items() if plots.series(run.history, name).size
+            ] or [f"Angles to backprop were {NOT_KEPT}."]
 
 
 def goodness(run: Run) -> list[Shown]:
@@ -183,8 +187,8 @@ def goodness(run: Run) -> list[Shown]:
     if not plots.series(run.history, "goodness", "positive").size:
         return [f"Goodness was {NOT_KEPT}."]
     return [picture(plots.goodness_histograms(run.history, "Goodness of positive and negative data"),
-                    "How many validation images have which goodness, after each epoch. The dashed line is the threshold θ: a "
-                    "layer learns to be above it for positive and below it for negative data." + gaps(run))]
+                    f"Which goodness the validation images, at most {ROWS} of them, have after each epoch. The dashed line is "
+                    "the threshold θ: a layer learns to be above it for positive and below it for negative data." + gaps(run))]
 
 
 def gaps(run: Run) -> str:
@@ -209,6 +213,7 @@ def weights(run: Run) -> Picture:
 
 
 def confusion(scores: np.ndarray, data: Dataset) -> Picture:
+    """What was told of the test images, with scores (n, C)."""
     C, told = len(data.classes), scores.argmax(axis=1)
     counts = np.zeros((C, C), int)
     np.add.at(counts, (data.y_test, told), 1)
@@ -221,16 +226,16 @@ def confused(counts: np.ndarray, classes: tuple[str, ...]) -> str:
     first = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     pairs = [(true, told) for true, told in zip(*np.unravel_index(first, wrong.shape), strict=True) if wrong[true, told]]
     named = ", ".join(f"{classes[true]} for {classes[told]} ({wrong[true, told]})" for true, told in pairs)
-    return f"Each row is a true class, {counts.sum():,} images in all. " + (f"Most often mistaken: {named}." if pairs else
-                                                                        "There is no mistake.")
+    says = f"Most often mistaken: {named}." if pairs else "There is no mistake."
+    return f"Each row is a true class, {counts.sum():,} images in all. {says}"
 
 
 def mistakes(run: Run, scores: np.ndarray, data: Dataset) -> Shown:
+    """The surest mistakes on the test images, with scores (n, C), and what spoke for them."""
     rows = surest_mistakes(scores, data.y_test, MISTAKES)
     if not len(rows):
         return "It makes no mistake on the test images."
-    x, y, told = data.x_test[rows], data.y_test[rows], scores[rows].argmax(axis=1)
-    history = run.history
+    x, y, told, history = data.x_test[rows], data.y_test[rows], scores[rows].argmax(axis=1), run.history
     with threads(history["threads"], history["backend"]):
         maps = METHODS[MAP].maps(Scorer(run), x, told)
     labels = [f"{data.classes[true]},\ntold {data.classes[said]}" for true, said in zip(y, told, strict=True)]
