@@ -13,15 +13,15 @@ from .diagnostics import slowness
 
 # Okabe & Ito 2008: eight colours that colour-blind readers can tell apart; black and yellow left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-NAMED = 20  # classes whose names and numbers can still be read in a square
 LINES = ("-", "--", "-.", ":")
-PANEL = 4.5  # inches across of a panel: what a telephone shows without a magnifying glass
+PANEL = 4.5  # inches across of a panel, which can still be read on a telephone
+NAMED = 20  # classes, whose names and numbers can still be read in a panel
 
 
 def learning_curves(
     runs: Mapping[str, Sequence[dict[str, Any]]], title: str, against: Sequence[str] = ("epoch", "training time (s)")
 ) -> Figure:
-    """Validation error against epochs, against seconds of training or both, for name -> one history per seed.
+    """Validation error for name -> one history per seed, a panel for each of `against`: "epoch", "training time (s)".
 
     The line is the mean of the seeds, the band reaches from the best to the worst of them; the time of an epoch is their
     median, as the first training of a process also loads its kernels.
