@@ -286,7 +286,7 @@ plt.show()
 # well as one. PEPITA loses by depth, too, and no longer does with mirrors. The angles fall for both rules, at every depth.
 #
 # **What it does not.** Mirrored FA does not reach backprop, though it is only a few degrees away. With one hidden layer
-# PEPITA's angle halves, and its error hardly moves. The last panel says why: the update of the first layer has a few
+# PEPITA's angle halves, and its error hardly moves. The last panel suggests why: the update of the first layer has a few
 # hundredths of the length of backprop's, since $F e$ has to be a small disturbance (exercise 3).
 
 # %%
@@ -403,7 +403,7 @@ for n in (100, 10_000, 100_000):
 #
 # <details><summary>Solution</summary>
 #
-# Both are better. But try it with three hidden layers, and training diverges: the disturbance is no longer small.
+# Both are better. But with three hidden layers training fails: the disturbance is no longer small.
 #
 # ```python
 # longer = PEPITA(feedback="product", mirror_every=1, mirror_top="linear", spread=0.2, **SIGMA)
