@@ -179,6 +179,7 @@ assert off[same].max() < 1e-13 and same.mean() > 0.95
 
 # %% [markdown]
 # Backprop's signal and PEPITA's point the same way if $F^\top W_1$ is like $W_2^\top$. Nobody arranges that, but learning does:
+#
 # 1. $W_1$ moves by minus its share of $x^\top (e F^\top W_1)$. From then on, an error $e$ is written into the hidden activity
 #    along $F^\top W_1$.
 # 2. $W_2$ moves by $-h_1^\top e$. It reads the errors where they are written, so it turns towards $(F^\top W_1)^\top$.
@@ -266,7 +267,7 @@ assert min(one.min(), three.min()) > max(errors.mean() for errors in backprop.va
 # %% [markdown]
 # The hidden layers do learn: without $F$ the error is much higher, the more so with three. But PEPITA gains nothing from them,
 # what is best for one layer is at the edge of what three can bear, and backprop is better in every case (on images as
-# few as these it gains nothing from depth either).
+# few as these it gains little from depth either).
 #
 # ## The Hebbian form
 #
@@ -275,7 +276,7 @@ assert min(one.min(), three.min()) > max(errors.mean() for errors in backprop.va
 #
 # $$h_{l-1}^\top h_l - g_{l-1}^\top g_l \;=\; g_{l-1}^\top (h_l - g_l) \;+\; (h_{l-1} - g_{l-1})^\top h_l$$
 #
-# The left side is PEPITA-Hebbian of the 2024 paper. It is the same rule if the last term is small. Here it is not:
+# The left side is PEPITA-Hebbian of the 2024 paper. It is the same rule if the last term is small. In the trained net it is not:
 
 # %%
 h, g, e = two_passes(trained, F_run, x, y, s=-1)
