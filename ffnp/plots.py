@@ -67,7 +67,7 @@ def one_two_five(axes: Axes) -> None:
 def whole_epochs(axes: Axes) -> None:
     """An x axis of epochs, with no tick between two of them."""
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def plain(axes: Axes) -> None:
@@ -183,14 +183,16 @@ def alignment_curves(history: dict[str, Any], title: str, names: Collection[str]
 
 def goodness_histograms(history: dict[str, Any], title: str) -> Figure:
     """A row for each layer, the goodness of positive examples (left) and negative ones (right) against epochs: the darker, the
-    more. The bins of the record are drawn equally high.
+    more. The bins of the record are drawn equally high, from the lowest to the highest that has an example.
     """
     kinds = {kind: series(history, "goodness", kind) for kind in ("positive", "negative")}  # (epochs, layers, bins)
     edges = next(e["diagnostics"]["goodness"]["edges"] for e in history["epochs"] if "diagnostics" in e)
     epochs, layers, bins = kinds["positive"].shape
+    used, theta = np.flatnonzero(np.nansum([*kinds.values()], axis=(0, 1, 2))), int(np.searchsorted(edges, 1))
+    low, high = min(used[0], theta - 1), max(used[-1], theta) + 1
     shares = {kind: 100 * counts / counts.sum(axis=2, keepdims=True) for kind, counts in kinds.items()}
     most = max(np.nanmax(share) for share in shares.values())
-    marked = np.linspace(0, bins, 7).astype(int)
+    marked = [i for i in range(low, high + 1) if (i - theta) % max(1, (high - low) // 6) == 0]
     figure = Figure(figsize=(PANEL, 1 + 1.9 * layers), layout="constrained")
     panels = figure.subplots(layers, 2, sharex=True, sharey=True, squeeze=False)
     for column, (kind, share) in zip(panels.T, shares.items(), strict=True):
@@ -199,8 +201,9 @@ def goodness_histograms(history: dict[str, Any], title: str) -> Figure:
         for l, axes in enumerate(column):
             image = axes.imshow(share[:, l].T, cmap="Blues", vmin=0, vmax=most, origin="lower", aspect="auto",
                                 interpolation="none", extent=(0.5, epochs + 0.5, 0, bins))
-            axes.axhline(np.searchsorted(edges, 1), color=COLOURS[1], linewidth=0.8, linestyle="--")
+            axes.axhline(theta, color=COLOURS[1], linewidth=0.8, linestyle="--")
             axes.set_yticks(marked, [f"{edges[i]:.2g}" for i in marked])
+            axes.set_ylim(low, high)
     for l, axes in enumerate(panels[:, 0], 1):
         axes.set_ylabel(f"layer {l}: goodness / θ")
     figure.colorbar(image, ax=panels, label="examples in the bin (%)", location="bottom", aspect=40)

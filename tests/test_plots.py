@@ -113,8 +113,13 @@ def test_ticks_name_the_edges_of_the_bins():
     for at, text in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
         assert float(text.get_text()) == pytest.approx(EDGES[int(at)], rel=0.05)
     assert EDGES[int(axes.lines[0].get_ydata()[0])] == 1  # theta itself
-    low, high = axes.get_ylim()
-    assert (low, high) == (0, len(EDGES) - 1) and axes.images[0].get_extent() == [0.5, 1.5, low, high]
+    assert axes.images[0].get_extent() == [0.5, 1.5, 0, len(EDGES) - 1]
+
+
+@pytest.mark.parametrize("bins, shown", [
+    ((1, 1, 1, 2, 2, 2), (1, 16)), ((15, 14, 15, 17, 17, 20), (14, 21)), ((29,) * 6, (14, 30))])
+def test_only_bins_that_have_an_example_are_shown_and_theta(bins, shown):
+    assert goodness_histograms(history(looked(1.0, goodness=goodness(*bins))), "Title").axes[0].get_ylim() == shown
 
 
 def test_epochs_nobody_looked_at_are_left_blank():
