@@ -276,7 +276,7 @@ assert min(one.min(), three.min()) > max(errors.mean() for errors in backprop.va
 #
 # $$h_{l-1}^\top h_l - g_{l-1}^\top g_l \;=\; g_{l-1}^\top (h_l - g_l) \;+\; (h_{l-1} - g_{l-1})^\top h_l$$
 #
-# The left side is PEPITA-Hebbian of the 2024 paper. It is the same rule if the last term is small. In the trained net it is not:
+# The left side is PEPITA-Hebbian of the 2024 paper. It is the same rule if the last term is small. After learning, it is not:
 
 # %%
 h, g, e = two_passes(trained, F_run, x, y, s=-1)
