@@ -88,7 +88,7 @@ plt.show()
 # \frac{\partial h_j}{\partial z_j} = [h_j > 0]$$
 #
 # A silent unit has $h_j = 0$ already, so the last factor changes nothing. The product is $2 (p - t)\, h$. Hinton's program
-# leaves out the 2, which only doubles the step, and so does this project. In the words of tutorial 1 the layer is *sent*
+# leaves out the 2, which only halves the step, and so does this project. In the words of tutorial 1 the layer is *sent*
 #
 # $$\mathrm{post} = (p - t)\, h$$
 #
@@ -112,7 +112,7 @@ def signal(h, t):
 
 # %% [markdown]
 # Between two layers each row is **normalised**: divided by its root mean square, so that all rows have one length and differ
-# in direction only. (The input too; the tiny number is for a row of zeros.) Why, is the question of the section after next.
+# in direction only. (The input too; the tiny number is for a row of zeros.) Why, is a question for later.
 
 
 # %%
