@@ -483,7 +483,8 @@ for dtype in (np.float64, np.float32):
 # in_one_loop(*ours), in_numpy(*theirs)
 # assert all(np.allclose(a, b, rtol=1e-6, atol=1e-6) for a, b in zip(ours, theirs))
 # table(race({"the gradient": (1, lambda: np.matmul(x[:100].T, h[:100], out=g)),
-#             "the step in NumPy": (1, lambda: in_numpy(*theirs)), "the step in one loop": (1, lambda: in_one_loop(*ours))}, turns=10))
+#             "the step in NumPy": (1, lambda: in_numpy(*theirs)),
+#             "the step in one loop": (1, lambda: in_one_loop(*ours))}, turns=10))
 # ```
 #
 # </details>
