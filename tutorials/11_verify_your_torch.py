@@ -4,13 +4,13 @@
 # **Question.** My implementation runs, and its error falls. How do I know that it is the rule I meant to write?
 #
 # **At the end you will know**
-# * that a falling error proves very little, as most slips learn too;
+# * that a falling error proves very little, as programs with slips in them learn too;
 # * how to compare an update with the right one, parameter by parameter, by two numbers: a ratio and an angle;
 # * what well-known slips look like in these numbers, and how to prove which one it is;
 # * how small a difference must be, in float32 and in float64, and how to let a torch optimiser train with our rules.
 #
 # You need some torch and [tutorials 1](01_backprop.ipynb) to [5](05_feedback_alignment.ipynb). All of it runs offline, in
-# about fifteen seconds.
+# less than half a minute.
 
 # %%
 from copy import deepcopy
@@ -64,13 +64,24 @@ d = np.linalg.norm(a - b) / np.linalg.norm(b)
 r, cosine = np.linalg.norm(a) / np.linalg.norm(b), (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
 print(f"d {d:.4f}; ratio {r:.4f} at {np.degrees(np.arccos(cosine)):.2f} degrees; "
       f"ffnp's numbers differ by {abs(ratio(a, b) - r):.1e} and {abs(np.radians(angle(a, b)) - np.arccos(cosine)):.1e}")
-assert abs(d**2 - (1 + r**2 - 2 * r * cosine)) < 1e-15
+assert abs(d**2 - (1 + r**2 - 2 * r * cosine)) < 1e-14
 
 # %% [markdown]
 # ## Four implementations in torch
 #
-# Here is how one might write backprop, direct feedback alignment, PEPITA and Forward-Forward. Each returns what goes down,
-# by parameter name. Some have a choice that is right by default; the slips to come are other choices.
+# Here is how one might write backprop, direct feedback alignment, PEPITA and Forward-Forward. In the letters of tutorials 1
+# to 5:
+#
+# | | received | sent |
+# | --- | --- | --- |
+# | backprop | autograd's, of the cross-entropy | |
+# | direct feedback | $h_{l-1}$ | $(e D_l^\top) \odot [h_l > 0]$, at the output $e$ |
+# | PEPITA | $g_{l-1}$, where $g_0 = x - e F^\top$ | $h_l - g_l$, at the output $e$ |
+# | Forward-Forward | autograd's, of each layer's $-t \log p - (1 - t) \log (1 - p)$ with $p = \sigma(G - \theta)$ | |
+#
+# In the last one the mean runs over both passes, $2B$ rows. That halves the 2 of $\partial h^2 / \partial h$ which the project
+# leaves out, so both ask for the same. Each function returns what goes down, by parameter name. Some have a choice that is
+# right by default; the slips to come are other choices.
 
 
 # %%
@@ -98,10 +109,10 @@ def backprop(net, x, y, logits_of=lambda z: z):
 
 
 @torch.no_grad()
-def direct_feedback(net, x, y, B, gated=True):
+def direct_feedback(net, x, y, D, gated=True):
     h, z = up(net, x)
     e = z.softmax(dim=1) - one_hot(y, z.shape[1])
-    return outer(net, h, [*(e @ B_l.T * ((a > 0) if gated else 1) for B_l, a in zip(B, h[1:], strict=True)), e])
+    return outer(net, h, [*(e @ D_l.T * ((h_l > 0) if gated else 1) for D_l, h_l in zip(D, h[1:], strict=True)), e])
 
 
 @torch.no_grad()
@@ -109,7 +120,7 @@ def pepita(net, x, y, F, sign=-1):
     h, z = up(net, x)
     e = z.softmax(dim=1) - one_hot(y, z.shape[1])
     g, _ = up(net, x + sign * e @ F.T)
-    return outer(net, g, [*(a - b for a, b in zip(h[1:], g[1:], strict=True)), e])
+    return outer(net, g, [*(h_l - g_l for h_l, g_l in zip(h[1:], g[1:], strict=True)), e])
 
 
 def rms(h):
@@ -136,10 +147,10 @@ def forward_forward(net, positive, negative, normalise=rms, goodness=goodness, d
 
 # %%
 rng = np.random.default_rng(0)
-B = [torch.tensor(rng.normal(0, 32**-0.5, (32, 10))) for _ in range(2)]
+D = [torch.tensor(rng.normal(0, 32**-0.5, (32, 10))) for _ in range(2)]
 F = torch.tensor(0.05 * rng.uniform(-1, 1, (64, 10)) * (6 / 64) ** 0.5)
 layered, odd = network(66, 32, 32, 32, logits=False), y % 2
-GIVEN = {"backprop": {}, "direct-feedback": {"feedback": B}, "pepita": {"feedback": [F]},
+GIVEN = {"backprop": {}, "direct-feedback": {"feedback": D}, "pepita": {"feedback": [F]},
          "forward-forward": {"label": "append"}}
 
 
@@ -156,7 +167,7 @@ def ours(rule, dtype=torch.float64, **options):
 
 def yours(dtype=torch.float64):
     """What the four implementations above want, on the same batch."""
-    net, layers, images, *feedback = (deepcopy(a).to(dtype) for a in (classifier, layered, x, *B, F))
+    net, layers, images, *feedback = (deepcopy(a).to(dtype) for a in (classifier, layered, x, *D, F))
     return {"backprop": backprop(net, images, y), "direct-feedback": direct_feedback(net, images, y, feedback[:2]),
             "pepita": pepita(net, images, y, feedback[2]),
             "forward-forward": forward_forward(layers, labelled(images, odd), labelled(images, 1 - odd))}
@@ -177,13 +188,14 @@ found = {dtype: {rule: max(differences(a, ours(rule, dtype)).values()) for rule,
 # $\varepsilon\sqrt K$ of the size of its factors; twice that, to be safe. An update of $L$ layers is made of $L$ products up,
 # $L$ down and one more. And where nearly equal numbers are *subtracted*, a relative error grows, by $|u| / |u - v|$; call it
 # $A$. For PEPITA that is $h - g$, where the error changed the image by very little. In Forward-Forward it is the margin
-# $G - \theta$: what counts in $p = \sigma(G - \theta)$ is its absolute error, so $A$ is the size of $G$ and $\theta$.
+# $G - \theta$: what counts in $p = \sigma(G - \theta)$ is its absolute error, so $A$ is the size of $G$ and $\theta$
+# (below, of the first layer).
 #
 # $$d \;\le\; 2\, \varepsilon\, \sqrt K\, (2 L + 1)\, A$$
 #
 # (A ReLU so near zero that rounding opens it in one program and not in the other would break this; `ffnp verify`, which has
 # the same bound in float32, draws batches that keep clear of that.) A slip has no reason to shrink with $\varepsilon$. So
-# **when in doubt, go to float64:** rounding becomes smaller by half a billion, a slip stays.
+# **when in doubt, go to float64:** rounding shrinks by a factor of half a billion, a slip stays.
 
 # %%
 with torch.no_grad():
@@ -222,7 +234,7 @@ positive, negative = labelled(x, odd), labelled(x, 1 - odd)
 permuted = labelled(x, odd[np.random.default_rng(0).permutation(len(odd))])
 SLIPS = {
     "softmax twice": ("backprop", backprop(classifier, x, y, logits_of=lambda z: z.softmax(dim=1))),
-    "no gate": ("direct-feedback", direct_feedback(classifier, x, y, B, gated=False)),
+    "no gate": ("direct-feedback", direct_feedback(classifier, x, y, D, gated=False)),
     "+ F e": ("pepita", pepita(classifier, x, y, F, sign=1)),
     "losses added": ("forward-forward", forward_forward(layered, positive, negative, passes="added")),
     "no detach": ("forward-forward", forward_forward(layered, positive, negative, detach=False)),
@@ -245,8 +257,8 @@ d = {slip: np.array(list(differences(a, ours(rule)).values())) for slip, (rule, 
 figure, matrix = plt.subplots(figsize=(8, 4.5), layout="constrained")
 drawn = matrix.imshow(list(d.values()), cmap="Blues", norm="log", vmin=0.01, vmax=3, aspect="auto")
 for (row, column), off in np.ndenumerate(list(d.values())):
-    r, a = list(seen.values())[row][:, column]
-    matrix.text(column, row, "same" if off < 1e-6 else f"{r:.2f} at {a:.0f}°", color="w" if off > 0.3 else "k", ha="center",
+    r, phi = list(seen.values())[row][:, column]
+    matrix.text(column, row, "same" if off < 1e-6 else f"{r:.2f} at {phi:.0f}°", color="w" if off > 0.3 else "k", ha="center",
                 va="center", fontsize=9)
 matrix.set_xticks(range(6), ["W1", "b1", "W2", "b2", "W3", "b3"])
 matrix.set_yticks(range(len(seen)), seen)
@@ -259,13 +271,13 @@ plt.show()
 #
 # * **Angle 0 everywhere: a factor.** Twice the update is the same rule at twice the rate. That is a convention, not an error,
 #   and with Adam hardly a difference; say so in your settings, and go on.
-# * **Right at the top, wrong below: the way back.** What comes last in the forward pass is the same, so the slip is in what is
-#   sent down: a gate that is missing, an error that should not have come.
+# * **Right at the top, wrong below: the way back.** If the forward pass were wrong, so would be the top. The slip is in what
+#   the layers below are sent: a gate is missing, or an error comes down that should not.
 # * **Near 180°: a sign.** It is not exact, as $h - g$ is not linear in $F e$. And the output does not care much.
-# * **A ratio of 0: nothing is learned.** The goodness of a normalised row is a constant (but for the $10^{-8}$ in its norm), so
-#   there is no gradient, and its angle means nothing.
-# * **Everything wrong at once, at odd angles: the forward pass,** or the output that everything else hears from.
-# * **A few degrees: the worst kind.** That is far above rounding, and still nothing that a training would show.
+# * **A ratio of 0: nothing depends on the weights.** The goodness of a normalised row is a constant, but for the $10^{-8}$ in
+#   its norm. What gradient there is comes from that, and its angle means nothing.
+# * **Everything wrong at once, at odd angles: the forward pass,** or what all layers hear from, the output or the goodness.
+# * **A few degrees: the worst kind.** That is far above rounding, and yet too little for a training to fail.
 
 # %%
 below, top = [0, 1, 2, 3], [4, 5]
@@ -314,7 +326,7 @@ def error(net):
 
 
 def train(assign, seed):
-    """The error before training and after each of 10 epochs; `assign` puts an update into .grad. And the net."""
+    """The errors before training and after each of 10 epochs, and the net; `assign` puts an update into .grad."""
     net = network(66, 32, 32, 32, logits=False, seed=seed)
     optimiser, errors = torch.optim.Adam(net.parameters(), lr=0.003), [error(net)]
     rng, learned = np.random.default_rng(seed), np.flatnonzero(~watched.numpy())
@@ -344,10 +356,10 @@ TRAINED = {
 }
 curves = {}
 for name, assign in TRAINED.items():
-    curves[name] = 100 * np.array([train(assign, seed)[0] for seed in range(3)])  # (seeds, 1 + epochs)
+    curves[name] = 100 * np.array([train(assign, seed)[0] for seed in range(8)])  # (seeds, 1 + epochs)
     first, last = curves[name][:, 0], curves[name][:, -1]
     print(f"{name:16} error {first.mean():.1f} % before, {last.mean():.1f} % after "
-          f"(3 seeds, {last.min():.1f} to {last.max():.1f} %)")
+          f"(8 seeds, {last.min():.1f} to {last.max():.1f} %)")
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
@@ -356,21 +368,22 @@ for (name, errors), colour, style in zip(curves.items(), COLOURS, ("-", "--", "-
     axes.fill_between(range(errors.shape[1]), errors.min(axis=0), errors.max(axis=0), color=colour, alpha=0.15, linewidth=0)
 axes.axhline(50, color="0.5", linewidth=0.8)
 axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log",
-         title="Odd or even: mean of 3 seeds, band from best to worst; grey: chance")
+         title="Odd or even: mean of 8 seeds, band from best to worst; grey: chance")
 one_two_five(axes)
 axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# All of them learn. One slip even does better than the right rule: without `detach` a layer hears from those above, so this is
-# backprop in part, and not the rule whose name it has. Permuted labels cost so little that nobody would look for them. And
-# where there was hardly a gradient, Adam divides what is left by its own size, and goes on. A learning curve tells whether a
-# program learns, not what it computes.
+# On average all of them learn. One slip does as well as the right rule, if not better: without `detach` a layer hears from
+# those above, so this is backprop in part, and not the rule whose name it has. Permuted labels cost a few images in a
+# hundred; who does not know the right curve will not miss them. And where there was hardly a gradient, Adam divides what is
+# left by its own size, and goes on: slowly, and not from every start, which looks like a wrong step size. A learning curve
+# tells whether a program learns, not what it computes.
 
 # %%
 final = {name: errors[:, -1].mean() for name, errors in curves.items()}
-assert final["no detach"] < final["right"] < final["permuted labels"] < 12
-assert all(error < 45 for error in final.values())
+assert final["no detach"] < final["right"] + 1 and final["right"] < final["permuted labels"] < 12
+assert all(error < 50 for error in final.values())
 
 # %% [markdown]
 # ## Verify it yourself against torch
@@ -401,7 +414,7 @@ def in_numpy(net, rule, classes, feedback=()):
     optimisers = Optimisers(Optimiser("momentum", rate=0.01, momentum=0.9))
     state, rng = optimisers.init(k, net), np.random.default_rng(0)
     for x, y in batches:
-        for signals in rule.signals(k, net, x.numpy(), y.numpy() % classes, rng):
+        for signals in rule.signals(k, net, x.numpy(), y.numpy() % classes, rng):  # of 2 classes: odd or even
             net, _ = optimisers.apply(k, net, signals, state, 1.0)
     return [W for W, _ in net.layers]
 
@@ -416,7 +429,7 @@ def parity(net, x, y):
 
 HEADLESS = ForwardForward(label="append", negatives="uniform", softmax_from=None, goodness_from=1)
 TWENTY = {
-    "direct-feedback": (classifier, lambda net, x, y: direct_feedback(net, x, y, B), (DirectFeedback(), 10, B)),
+    "direct-feedback": (classifier, lambda net, x, y: direct_feedback(net, x, y, D), (DirectFeedback(), 10, D)),
     "pepita": (classifier, lambda net, x, y: pepita(net, x, y, F), (PEPITA(), 10, [F])),
     "forward-forward": (layered, parity, (HEADLESS, 2)),
 }
@@ -428,8 +441,8 @@ for rule, (net, wants, own) in TWENTY.items():
 
 # %% [markdown]
 # The project holds itself to this. For every preset there is a second program, a *twin*, written in torch from the papers'
-# formulas; `ffnp verify` compares one update and the weights after twenty steps, with bounds as above. On the command line
-# `ffnp verify bp-small dfa-small pepita-small ff-small --backend cpu` prints this:
+# formulas; `ffnp verify` compares one update and the weights after twenty steps, in float32 with the bound above. On the
+# command line `ffnp verify bp-small dfa-small pepita-small ff-small --backend cpu` prints this:
 
 # %%
 rows = verify([ffnp.PRESETS[name] for name in ("bp-small", "dfa-small", "pepita-small", "ff-small")], ["cpu"])
@@ -439,7 +452,7 @@ assert all(row.passed for row in rows)
 # %% [markdown]
 # ## Exercises
 #
-# **1. A fresh net is lenient.** Permuted labels were off by a degree or two, as the label hardly mattered yet. Compare once
+# **1. A fresh net is lenient.** Permuted labels were off by a few degrees, as the label hardly mattered yet. Compare once
 # more on a net that has been trained. Which is the better moment for a check?
 #
 # <details><summary>Solution</summary>
@@ -463,8 +476,8 @@ assert all(row.passed for row in rows)
 #
 # <details><summary>Solution</summary>
 #
-# $e^{m}$ overflows in float32 from $m = 89$ on, and infinity over infinity is nothing. Weights three times as large make nine
-# times the goodness.
+# $e^{m}$ overflows in float32 from $m = 89$ on, and infinity over infinity is nothing. Weights three times as large make about
+# nine times the goodness.
 #
 # ```python
 # large = deepcopy(layered[:2]).float()
