@@ -308,9 +308,11 @@ assert max(check.update for check in checks if check.dtype == "float64") < 1e-12
 # ```python
 # from ffnp.rules.forward_forward import NEGATIVES
 #
+# permute, draw = NEGATIVES["permuted"], NEGATIVES["uniform"]
+#
 # def repaired(k, y, z, rng):
-#     other = NEGATIVES["permuted"](k, y, z, rng)
-#     return np.where(other == y, NEGATIVES["uniform"](k, y, z, rng), other)
+#     other = permute(k, y, z, rng)
+#     return np.where(other == y, draw(k, y, z, rng), other)
 #
 # NEGATIVES["repaired"] = repaired
 # ask("negatives", "permuted, repaired", changed(negatives="repaired"))
