@@ -96,7 +96,7 @@ for l, dW in enumerate(pepita(Ws, F, x, y, s=-1)):
 # %% [markdown]
 # **The signs.** The paper of 2022 adds, $s = 1$; that of 2024 (Srinivasan et al., arXiv:2302.05440) subtracts, $s = -1$. As $F$
 # is drawn at random, $F$ as likely as $-F$, the rule is the same; only what the weights will turn to, further down, changes
-# sign. The papers differ in the output as well: there, that of 2022 sends the error of the second pass.
+# sign. They differ at the output as well: in 2022 it is sent the error of the second pass.
 
 # %%
 subtracted, added = pepita(Ws, F, x, y, s=-1), pepita(Ws, -F, x, y, s=1)
@@ -180,9 +180,10 @@ assert off[same].max() < 1e-13 and same.mean() > 0.95
 # %% [markdown]
 # Backprop's signal and PEPITA's point the same way if $F^\top W_1$ is like $W_2^\top$. Nobody arranges that, but learning does:
 #
-# 1. $W_1$ moves by minus its share of $x^\top (e F^\top W_1)$. From then on, an error $e$ is written into the hidden activity
-#    along $F^\top W_1$.
-# 2. $W_2$ moves by $-h_1^\top e$. It reads the errors where they are written, so it turns towards $(F^\top W_1)^\top$.
+# 1. $W_1$ moves by minus its share of $x^\top (e F^\top W_1)$. From then on, the hidden activity $h_1$ has a share of
+#    $-e F^\top W_1$: errors are written along $F^\top W_1$.
+# 2. $W_2$ moves by $-h_1^\top e$. Minus times minus is plus, so it turns towards $(F^\top W_1)^\top$: it reads the errors where
+#    they are written.
 #
 # With $s = +1$ the first step has the opposite sign, and $W_2$ turns towards $-(F^\top W_1)^\top$. As a consequence the product
 # $W_1 W_2$ turns towards $W_1 W_1^\top F$, which has a part along $F$; with two random matrices, all these angles are near 90°.
@@ -225,8 +226,8 @@ plots.alignment_curves(run.history, "PEPITA, one hidden layer of 64 units, fashi
 #
 # First, a question for every rule of this kind: does the hidden layer learn anything, or does the output learn on random
 # features? With $F = 0$ it is the latter. Second: how large should $F$ be, and what do more layers do? Three seeds each,
-# 64 units in every hidden layer, ten epochs, error on validation images. Training stops where a weight is not finite any more;
-# such a run counts as a guess, 90% wrong.
+# 64 units in every hidden layer, ten epochs, one step size for all, error on validation images. Training stops where a weight
+# is not finite any more; such a run counts as a guess, 90% wrong.
 
 
 # %%
@@ -265,8 +266,8 @@ assert one[3] < one[2] < one[1] < one[0] and one[4] > one[3] + 5 and three[2] < 
 assert min(one.min(), three.min()) > max(errors.mean() for errors in backprop.values()) + 1
 
 # %% [markdown]
-# The hidden layers do learn: without $F$ the error is much higher, the more so with three. But PEPITA gains nothing from them,
-# what is best for one layer is at the edge of what three can bear, and backprop is better in every case (on images as
+# The hidden layers do learn: without $F$ the error is much higher, the more so with three. But PEPITA gains nothing from more
+# of them, what is best for one is at the edge of what three can bear, and backprop is better in every case (on images as
 # few as these it gains little from depth either).
 #
 # ## The Hebbian form
@@ -412,7 +413,7 @@ assert max(gaps) < 1e-2
 # for spread in (0, 0.1):
 #     wide = replace(recipe, rule=PEPITA(spread=spread), hidden=(400,), epochs=10)
 #     found[spread] = 100 * ffnp.train(wide, data, threads=1).history["epochs"][-1]["val_error"]
-# print(found)
+# print(f"F = 0 {found[0]:.1f}%, F of spread 0.1 {found[0.1]:.1f}%")
 # assert found[0] - found[0.1] < 3 < one[0] - one[2]
 # ```
 #
@@ -438,12 +439,13 @@ assert max(gaps) < 1e-2
 # </details>
 #
 # **3. Somebody else's error.** Perturb every image by the error of another one. Derive a rule from `PEPITA` whose `second` pass
-# does so, train it, and say what the result is to be compared with.
+# does so (in `ffnp/rules/pepita.py`; it is given the images `x` and their errors `e`), train it, and say what the result is to
+# be compared with.
 #
 # <details><summary>Solution</summary>
 #
-# With $F = 0$, a hidden layer that is taught nothing. Noise of the same size is worse than that, so what helps is whose error
-# it is.
+# With $F = 0$, a hidden layer that is taught nothing. A perturbation of the same size is worse than that, so what helps is
+# whose error it is.
 #
 # ```python
 # class Elsewhere(PEPITA):
@@ -452,7 +454,7 @@ assert max(gaps) < 1e-2
 #
 # ffnp.rules.RULES["elsewhere"] = Elsewhere
 # found = errors(Elsewhere(spread=0.2), 1)
-# print(found, one[0], one[3])
+# print(f"others' errors {found.mean():.1f}%, F = 0 {one[0]:.1f}%, its own {one[3]:.1f}%")
 # assert found.mean() > one[0] + 3 > one[3]
 # ```
 #
