@@ -11,7 +11,7 @@
 # * what an interpreter of PTX catches that a card would let pass, and what it cannot tell.
 #
 # You need no card, but the compilers, on Linux on x86-64; the first cell says what to install where they are missing.
-# Tutorial 9 introduced the goodness as a kernel. It takes about twenty seconds.
+# Tutorial 9 introduced the goodness as a kernel. It takes about fifteen seconds.
 
 # %%
 import inspect
@@ -68,7 +68,7 @@ def by_threads(row):
     """The sums p (8, 128) of a row (O,) after each step of the tree; what is no longer of use is NaN."""
     squares = np.zeros((-(-len(row) // THREADS), THREADS), np.float32)
     squares.flat[: len(row)] = row * row
-    p, half = squares.cumsum(axis=0)[-1], THREADS
+    p, half = squares.sum(axis=0), THREADS
     steps = [p]
     while half > 1:
         half //= 2
@@ -83,11 +83,9 @@ print("by threads and by NumPy differ by",
 
 figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
 drawn = axes.imshow(by_threads(h[0]), cmap="Blues", norm=PowerNorm(0.3), aspect="auto", interpolation="none")
-axes.set(facecolor="0.85", xlabel="thread t (a line after each warp of 32)", ylabel="additions in the tree",
+axes.set(facecolor="0.85", xlabel="thread t", ylabel="steps of the tree",
          title="The tree: 128 sums become one (grey: no longer needed)")
 axes.set_xticks(range(0, 129, 32))
-for warp in (32, 64, 96):
-    axes.axvline(warp - 0.5, color="0.6", linewidth=0.8)
 figure.colorbar(drawn, label="sum p")
 plt.show()
 
@@ -120,8 +118,8 @@ def sum_squares(h, out):
 
 
 # %% [markdown]
-# * `shared.array`: memory of the block. `part` is the only thing here that threads have in common; `total` and `j` are each
-#   thread's own, in registers.
+# * `shared.array`: memory of the block. Beside the arrays `h` and `out`, `part` is all that threads have in common; `total` and
+#   `j` are each thread's own, in registers.
 # * `blockIdx`, `threadIdx`: who am I? Block number `i`, so row `i`; thread number `t` in it.
 # * `while j < h.shape[1]`: rows of 500 numbers do not divide by 128. Without this guard, threads would read what is behind.
 # * `syncthreads`: a *barrier*. No thread goes on before all of the block are here. Before the tree, because it reads what
@@ -221,8 +219,9 @@ figure.suptitle("The first 512 numbers in memory, dots: the first load of the fi
 plt.show()
 
 # %% [markdown]
-# That it is more than one line comes of rows of 500 numbers, 15.6 lines: most of them begin inside of one, and so do the
-# pieces of their warps. (In the picture the last twelve numbers are of the next row, which is another block's.)
+# That `every_128th` touches more than one line comes of rows of 500 numbers, 15.6 lines: most rows begin inside of one, and so
+# do the loads of their warps. In the end both kernels read the same lines, but the pieces need a cache that has kept them from
+# one turn to the next. (In the picture the last twelve numbers are of the next row, which is another block's.)
 #
 # ## Run it
 #
@@ -244,7 +243,8 @@ for name, sums in {
     off = np.abs(out / sums - 1).max()
     print(f"{name:<21} differs by {off:.1e}, {bound:.1e} is allowed")
     assert off < bound
-print(f"{report.steps} instructions, in {1e3 * seconds:.0f} ms; barriers passed: {report.barriers} = 8 x {len(h)} blocks")
+print(f"{report.steps} instructions, each for many threads at once, in {1e3 * seconds:.0f} ms; "
+      f"barriers passed: {report.barriers} = 8 x {len(h)} blocks")
 assert report.barriers == 8 * len(h)
 
 # %% [markdown]
@@ -285,7 +285,7 @@ def launched(kernel):
     out = np.full(len(h), np.nan, np.float32)
     try:
         run(parse(ptx(kernel, lineinfo=True)), (len(h),), (THREADS,), [h, out])
-    except Fault as fault:
+    except Fault as fault:  # "what: `instruction` of file:line who"
         what, instruction, line, who = re.fullmatch(r"(.*): (`.*`) .*:(\d+)(.*)", str(fault)).groups()
         return f"{what}{who}\n    {instruction} of `{linecache.getline('spoiled.py', int(line)).strip()}`"
     return f"no fault, and the sums are off by {np.abs(out / G - 1).max():.0e} of their size"
