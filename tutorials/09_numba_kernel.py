@@ -10,8 +10,7 @@
 # * two things that keep a loop from computing several numbers at once, and how to see them in what the compiler made;
 # * what shape the project's kernels have, why, and where the idea ends.
 #
-# You need the goodness of tutorial 2, nothing of Numba, and hypothesis, which the extra `test` installs. It takes about
-# twenty seconds.
+# You need the goodness of [tutorial 2](02_forward_forward.ipynb), and nothing of Numba. It takes about twenty seconds.
 
 # %%
 import inspect
