@@ -89,8 +89,9 @@ g, _ = up(Ws, modulated)
 # %% [markdown]
 # **When are they equal?** If the gates are 1: a threshold below every negative makes $p_h = 1$, one above every positive makes
 # $1 - p_g = 1$. Then softplus is a straight line, and the loss simply $G_h - G_g$. So hidden layers of Hebbian PEPITA do have
-# an objective, each its own, while PEPITA proper has none (tutorial 4). `Ungated` in `ffnp/relation.py` is the project's
-# Forward-Forward with such thresholds. We give it the modulated images as positives and the clean ones as negatives.
+# an objective for a given pair, each its own. (PEPITA proper has none: tutorial 4, and exercise 2.) `Ungated` in
+# `ffnp/relation.py` is the project's Forward-Forward with such thresholds. We give it the modulated images as positives and the
+# clean ones as negatives.
 
 # %%
 plain = {"norm": "none", "norm_input": False}  # activities go up as they are, as in PEPITA
@@ -137,7 +138,7 @@ print(report(terms(k, net, x, y, rule)))
 
 # %%
 def train(rule, rate, seed, epochs=10):
-    """The net after each epoch, its rate falling to zero in a straight line."""
+    """The net after each epoch; the rate falls in a straight line."""
     k, rng, optimisers = load_backend("cpu"), np.random.default_rng(seed), Optimisers(Optimiser("momentum", rate=rate))
     net = rule.init(rng, (784, 64, 64, 10), "he_uniform", None, "float32")
     state = optimisers.init(k, net)
@@ -178,7 +179,7 @@ panels[1].set(ylim=(0, 1))
 panels[2].set(ylim=(-1, 1))
 figure.suptitle("Hebbian PEPITA as it learns, and what Forward-Forward would say of the same pairs")
 plt.show()
-assert (told["hebbian"] < 0.02 * told["clean"]).all() and np.abs(told["cosine"]).mean() < 0.4
+assert (told["hebbian"] < 0.01 * told["clean"]).all() and np.abs(told["cosine"]).mean() < 0.4
 
 # %% [markdown]
 # It stays so. The difference of the phases (left, orange) is a hundred times and more below each of them. The
@@ -215,7 +216,8 @@ for name, choice in choices.items():
 # averaged where his is drawn, and with the true class left in. That is a pair of Forward-Forward. As layers are not linear, it
 # does not give the same numbers, but if the analogy is worth anything, a net learns from it as it does from the first. So here
 # are rules whose hidden layers learn from a pair by a choice of Forward-Forward, and whose output layer learns as in Hebbian
-# PEPITA.
+# PEPITA. Some choices have longer updates than others, so the steps of the hidden layers have a factor of their own, `gain`.
+# The steps of the output are the same for all: else nobody could tell which of the two makes a difference.
 
 
 # %%
@@ -224,16 +226,20 @@ class InPairs(PEPITA):
     update: str = "hebbian"
     spread: float = 0.1
     choice: Contrast = choices["open gates"]
+    gain: float = 1.0
 
     def pair(self, k, net, x, e, Y, P):
         """The positive and the negative image."""
         return self.modulated(k, net, x, e), x
 
-    def pairs(self, k, net, up, e, y, keys):
-        layers, P = Net(net.layers[:-1], net.classes), k.softmax(up.logits)
-        images = self.pair(k, net, up.received[0], e, k.one_hot(y, net.classes, 1.0, P), P)
-        top = {len(layers.layers): super().pairs(k, net, up, e, y, keys)[len(layers.layers)]}
-        return self.choice.contrast(k, layers, *images, range(len(layers.layers))).layers | top
+    def pairs(self, k, net, first, e, y, keys):
+        """What each layer received and is sent, as a rule says it after the first pass."""
+        found, P = super().pairs(k, net, first, e, y, keys), k.softmax(first.logits)
+        images = self.pair(k, net, first.received[0], e, k.one_hot(y, net.classes, 1.0, P), P)
+        signals = self.choice.contrast(k, Net(net.layers[:-1], net.classes), *images, range(len(net.layers) - 1))
+        for l, sent in signals.layers.items():  # the hidden layers; the output keeps what it had
+            found[l] = [pair._replace(post=k.scale(pair.post, self.gain)) for pair in sent]
+        return found
 
 
 class Written(InPairs):
@@ -241,34 +247,36 @@ class Written(InPairs):
         return self.modulated(k, net, x, k.scale(Y, -1.0)), self.modulated(k, net, x, k.scale(P, -1.0))
 
 
-def errors(rule, rate):
+def errors(rule):
     """Validation errors of three seeds, in percent."""
-    return [100 * np.mean(rule.softmax(k, list(train(rule, rate, seed))[-1], x_watch).argmax(axis=1) != y_watch)
+    return [100 * np.mean(rule.softmax(k, list(train(rule, 0.03, seed))[-1], x_watch).argmax(axis=1) != y_watch)
             for seed in range(3)]
 
 
 contest = {
-    "output alone (F = 0)": (PEPITA(spread=0.0), 0.03),
-    "PEPITA proper": (PEPITA(spread=0.1), 0.03),
-    "Hebbian PEPITA": (rule, 0.03),
-    "FF, open gates": (InPairs(), 0.03),
-    "FF, open gates, labels written": (Written(), 0.03),
-    "FF, SymBa, rate doubled": (InPairs(choice=choices["SymBa"]), 0.06),
-    "FF, fixed threshold, rate 0.01": (InPairs(choice=choices["fixed threshold"]), 0.01),
-    "FF, fixed threshold, rate 0.003": (InPairs(choice=choices["fixed threshold"]), 0.003),
-    "FF, fixed threshold, rate 0.001": (InPairs(choice=choices["fixed threshold"]), 0.001),
+    "output alone (F = 0)": PEPITA(spread=0.0),
+    "PEPITA proper": PEPITA(spread=0.1),
+    "Hebbian PEPITA": rule,
+    "FF, open gates": InPairs(),
+    "FF, open gates, labels written": Written(),
+    "FF, SymBa, gain 2": InPairs(choice=choices["SymBa"], gain=2.0),
+    "FF, fixed threshold, gain 0.1": InPairs(choice=choices["fixed threshold"], gain=0.1),
+    "  of an image and itself (F = 0)": InPairs(choice=choices["fixed threshold"], gain=0.1, spread=0.0),
+    "FF, fixed threshold, gain 0.03": InPairs(choice=choices["fixed threshold"], gain=0.03),
+    "  of an image and itself, again": InPairs(choice=choices["fixed threshold"], gain=0.03, spread=0.0),
 }
 with threads(1, "cpu"):
-    results = {name: errors(*chosen) for name, chosen in contest.items()}
+    results = {name: errors(contestant) for name, contestant in contest.items()}
 for name, found in results.items():
     print(f"{name:34}{np.mean(found):5.1f}% wrong, from {min(found):.1f} to {max(found):.1f}%")
-alone, hebbian, opened, written, symba, *fixed = (np.mean(found) for name, found in results.items() if name != "PEPITA proper")
-assert max(abs(opened - hebbian), abs(written - hebbian), abs(symba - hebbian)) < 2 < alone - hebbian and min(fixed) > alone
+alone, _, hebbian, opened, written, symba, *fixed = (np.mean(found) for found in results.values())
+assert max(abs(opened - hebbian), abs(written - hebbian), abs(symba - hebbian)) < 2
+assert hebbian + 2 < min(fixed) < max(fixed) < alone - 2 and max(abs(fixed[0] - fixed[1]), abs(fixed[2] - fixed[3])) < 2
 
 # %% [markdown]
-# The four lines from Hebbian PEPITA on are one rule in four guises, and PEPITA proper is not far. The fixed threshold, at
-# three rates as its updates are so much longer, is worse than to teach the hidden layers nothing. It needs pairs that differ by
-# more than a whisper.
+# The four lines from Hebbian PEPITA on are one rule in four guises, and PEPITA proper is not far. With a fixed threshold the
+# hidden layers learn something, but not from the pairs: an image that is its own partner, with no error in it, teaches them as
+# much. A fixed threshold needs pairs that differ by more than a whisper.
 #
 # ## Reading PEPITA by its goodness
 #
@@ -303,9 +311,9 @@ print(f"wrong by goodness: before learning {wrong['before']:.0%}, after {wrong['
 assert wrong["before"] > 0.8 and wrong["after"] < 0.5 and by_softmax < wrong["after"]
 
 # %% [markdown]
-# Before, one label is the best for every image, whatever it shows. That label stays somewhat favoured, but after learning it
-# is the right one more often than not, and next come those of similar clothes. It is a poor way to tell a class all the same:
-# labels are as faint as $F$, and the softmax is better.
+# Before, the same label is the best for every class of images. It stays somewhat favoured, but after learning the label with
+# the most goodness is the right one more often than not, and next come those of similar clothes. It is a poor way to tell a
+# class all the same: labels are as faint as $F$, and the softmax is better.
 #
 # ## Where the analogy ends
 #
@@ -318,12 +326,12 @@ for (pre, post), (received, sent) in zip(of_pepita.layers[2], ((h[2], P), (g[2],
     assert np.allclose(pre, received, rtol=0, atol=1e-12) and np.allclose(post, sent, rtol=0, atol=1e-12)
 
 # %% [markdown]
-# * **The remainder.** PEPITA proper differs from the Hebbian form by a term nearly as long as that form itself (the first
-#   picture, green and orange), and it has no loss.
+# * **The remainder.** PEPITA proper differs from the Hebbian form by a term more than half as long as that form itself (the
+#   first picture, green and orange).
 # * **Normalising.** Forward-Forward does it between layers, so that none can copy the goodness of the one below (tutorial 2).
 #   PEPITA does not, and what is shown here holds for nets without.
 # * **Who makes the pairs.** The pairs of Forward-Forward are data, or drawn by the net. PEPITA's are one image twice where the
-#   net is sure.
+#   net is sure and right.
 #
 # ## Verify it yourself against torch
 #
@@ -380,16 +388,21 @@ assert max(off) < 1e-12
 # for alpha in (1.0, 1e-2, 1e-4, 1e-6):
 #     pairs = zip(updates(Contrast(alpha=alpha, **plain)), updates(Ungated(**plain)), strict=True)
 #     cosines.append([np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs])
-#     print(alpha, np.round(cosines[-1], 3))
+#     print(f"alpha {alpha:g}: cosine by layer {cosines[-1][0]:.3f}, {cosines[-1][1]:.3f}")
 # assert max(cosines[0]) < 0.5 and min(cosines[-1]) > 0.99
 # ```
 #
 # </details>
 #
 # **2. The objective.** Wiggle a weight of the second layer and see that half of $G_h - G_g$ changes as `two_phases` says, with
-# $h_1$ and $g_1$ held as they are.
+# $h_1$ and $g_1$ held as they are. Then show that there is no such objective for PEPITA proper's $g_1^\top (h_2 - g_2)$: look
+# at one unit, and how its changes depend on its weights.
 #
 # <details><summary>Solution</summary>
+#
+# With $D_h$ and $D_g$ for the images in which the unit is active, the Hebbian changes have the Jacobian
+# $h_1^\top D_h h_1 - g_1^\top D_g g_1$, which is symmetric, as that of a gradient is. The others have
+# $g_1^\top D_h h_1 - g_1^\top D_g g_1$, which is not.
 #
 # ```python
 # def half_gap(W):
@@ -399,8 +412,15 @@ assert max(off) < 1e-12
 # step[5, 7] = 1e-5
 # slope = (half_gap(Ws[1] + step) - half_gap(Ws[1] - step)) / 2e-5
 # dW = two_phases(h[1], h[2], g[1], g[2])
-# print(slope, dW[5, 7], np.abs(dW).max())
+# print(f"{slope:.2e} by wiggling, {dW[5, 7]:.2e} by two_phases")
 # assert abs(slope - dW[5, 7]) < 1e-7
+#
+# unit = h[2].sum(axis=0).argmax()
+# for below, name in ((h[1], "Hebbian"), (g[1], "PEPITA proper")):
+#     J = (below * (h[2][:, [unit]] > 0)).T @ h[1] - (g[1] * (g[2][:, [unit]] > 0)).T @ g[1]
+#     asymmetry = np.linalg.norm(J - J.T) / np.linalg.norm(J)
+#     print(f"|J - J^T| / |J|, {name}: {asymmetry:.1e}")
+#     assert asymmetry < 1e-9 if below is h[1] else asymmetry > 0.1
 # ```
 #
 # </details>
