@@ -73,7 +73,7 @@ def test_killed_in_mid_epoch(arguments, line, tmp_path):
     assert code == -signal.SIGKILL and load_run(tmp_path / "killed").history["test_error"] is None
     assert main([*command, str(tmp_path / "killed"), "--resume"]) == main([*command, str(tmp_path / "whole")]) == 0
     assert_same_run(load_run(tmp_path / "killed"), load_run(tmp_path / "whole"))
-    assert files(tmp_path / "killed").keys() == {"model.npz", "history.json"}
+    assert files(tmp_path / "killed").keys() == {"model.npz", "history.json", "report.html"}
 
 
 def test_a_run_that_is_stopped_again_and_again_ends_all_the_same(monkeypatch, tmp_path):
