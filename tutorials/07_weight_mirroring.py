@@ -86,7 +86,8 @@ for kind, x in noises.items():
 
 # %% [markdown]
 # The project's `mirror` yields the two factors for every layer of a net, as pairs of noise and answer. An optimiser descends,
-# so the answer has a minus. Each layer is mirrored alone, with noise of its own and without its bias.
+# so the answer has a minus. Each layer is mirrored alone, without its bias, with noise of its own less the mean of all its
+# numbers.
 
 # %%
 k = load_backend("numpy")
@@ -99,7 +100,7 @@ for l, layer in enumerate(layers):
     (pair,) = pairs[l]
     off = np.abs(-pair.pre.T @ pair.post / 50 - ours).max()
     print(f"layer {l + 1}: differs by {off:.1e} from ffnp.rules.mirror")
-    assert off < 1e-15
+    assert off < 1e-14
 
 # %% [markdown]
 # ### See it: weights that come out of noise
@@ -285,15 +286,15 @@ plt.show()
 # **What mirroring does.** Without it, the error of FA about doubles from one hidden layer to four; with it four do about as
 # well as one. PEPITA loses by depth, too, and no longer does with mirrors. The angles fall for both rules, at every depth.
 #
-# **What it does not.** Mirrored FA does not reach backprop, though it is only a few degrees away. With one hidden layer
-# PEPITA's angle halves, and its error hardly moves. The last panel suggests why: the update of the first layer has a few
-# hundredths of the length of backprop's, since $F e$ has to be a small disturbance (exercise 3).
+# **What it does not.** Mirrored FA falls behind backprop as nets get deeper, though its updates are some ten degrees away from
+# backprop's. With one hidden layer PEPITA's angle halves, and its error hardly moves. The last panel suggests why: the update
+# of the first layer has a few hundredths of the length of backprop's, since $F e$ has to be a small disturbance (exercise 3).
 
 # %%
 error = {key: errors.mean() for key, (errors, _, _) in found.items()}
-assert error["FA", 4] > 1.5 * error["FA", 1] and error["FA", 4] > 1.5 * error["FA, mirrored", 4] > 1.5 * error["BP", 4]
+assert error["FA", 4] > 1.3 * error["FA", 1] and error["FA", 4] > 1.3 * error["FA, mirrored", 4] > 1.3 * error["BP", 4]
 assert error["FA, mirrored", 4] < error["FA, mirrored", 1] + 0.02
-assert error["PEPITA", 3] > 1.2 * max(error["PEPITA", 1], error["PEPITA, mirrored", 3])
+assert error["PEPITA", 3] > max(error["PEPITA", 1], error["PEPITA, mirrored", 3])
 assert all(found["FA, mirrored", depth][1] < 20 for depth in (1, 2, 3, 4))
 assert all(found["PEPITA, mirrored", depth][1] < found["PEPITA", depth][1] - 20 for depth in (1, 2, 3))
 assert all(found["PEPITA, mirrored", depth][2] < 0.1 for depth in (1, 2, 3))
@@ -409,8 +410,10 @@ for n in (100, 10_000, 100_000):
 # longer = PEPITA(feedback="product", mirror_every=1, mirror_top="linear", spread=0.2, **SIGMA)
 # three = [ffnp.train(recipe("longer", longer, 1, 0.06, MIRRORS), data, seed=seed, threads=1) for seed in range(3)]
 # lengths = [alignment(longer, run.net, x_watch, y_watch)["norm_ratio"][0] for run in three]
-# assert np.mean(lengths) > 2 * found["PEPITA, mirrored", 1][2]
-# assert np.mean([run.history["epochs"][-1]["val_error"] for run in three]) < error["PEPITA, mirrored", 1]
+# errors = [run.history["epochs"][-1]["val_error"] for run in three]
+# print(f"length {np.mean(lengths):.2f}, was {found['PEPITA, mirrored', 1][2]:.2f}; "
+#       f"error {np.mean(errors):.1%}, was {error['PEPITA, mirrored', 1]:.1%}")
+# assert np.mean(lengths) > 2 * found["PEPITA, mirrored", 1][2] and np.mean(errors) < error["PEPITA, mirrored", 1]
 # try:
 #     run = ffnp.train(recipe("longer", longer, 3, 0.06, MIRRORS), data, seed=0, threads=1)
 #     assert run.history["epochs"][-1]["val_error"] > 0.5
