@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
 import torch
+from threadpoolctl import threadpool_limits
 
 import ffnp
 from ffnp.saliency.controls import CONTROLS, intensity
@@ -37,9 +38,10 @@ from ffnp.saliency.scorer import Scorer, margin
 #
 # One learns by Forward-Forward, one by backprop, of the same size and on the same digits. A `Scorer` is a trained net as one
 # function: images in, a score for each class out, the highest wins. The score of Forward-Forward is the goodness of the label,
-# that of backprop a logit. What we ask below, we ask of such a function, whoever taught it.
+# that of backprop the *logit*, the number that goes into the softmax. What we ask below, we ask of such a function.
 
 # %%
+threadpool_limits(1, "blas")  # products this small are fastest on one core
 data = ffnp.load("digits")
 x, y = data.x_test.astype(np.float64), data.y_test  # (n, 64), (n,)
 ff, bp = (Scorer(ffnp.train(name, data, layers=(64, 200, 200), dtype="float64", threads=1))
@@ -143,13 +145,14 @@ for w in (0, D.argmax()):
 side_by_side(found, data.classes, "Accuracy lost under a window (ADS), on digits", f"{len(y)} test images, 2x2 windows.")
 
 # %% [markdown]
-# The two nets, taught in two ways, need much the same places. For single classes few pixels are sure, as a class has some 35
-# images.
+# The two nets, taught in two ways, need much the same places. That is not only because ink is where it is: each map is less
+# like the mean image. For single classes few pixels are sure, as a class has some 35 images.
 
 # %%
-(both,) = similarity(*(one.map[None] for one in found.values()))
-print(f"rank correlation of the two maps of all images: {both:.2f}")
-assert both > 0.7
+of_ff, of_bp, mean_image = found["Forward-Forward"].map[None], found["backprop"].map[None], x.mean(axis=0).reshape(1, 8, 8)
+both, *ink = (similarity(*pair)[0] for pair in ((of_ff, of_bp), (of_ff, mean_image), (of_bp, mean_image)))
+print(f"rank correlation of the two maps of all images: {both:.2f}; with the mean image: {ink[0]:.2f}, {ink[1]:.2f}")
+assert both > 0.9 > max(ink)
 
 # %% [markdown]
 # ## The gradient of the goodness
@@ -274,7 +277,7 @@ most = max(nothing, key=lambda one: (one.p_values < 0.05).sum())
 assert most.accuracy < 0.3 and (most.p_values < 0.05).sum() > 5
 
 three = {"trained": found["Forward-Forward"], "labels dealt out": maps_of(ff, x, rng.permutation(y)), "untrained": most}
-figure, panels = plt.subplots(2, 3, figsize=(7, 5.4), layout="constrained")
+figure, panels = plt.subplots(2, 3, figsize=(7, 4.7), layout="constrained")
 for (top, bottom), (name, one) in zip(panels.T, three.items(), strict=True):
     drawn = draw_scaled(top, 100 * one.map, greatest(100 * one.map))
     draw_scaled(bottom, 100 * one.map, greatest(100 * one.map), np.where(one.p_values < 0.05, 1, 0.2))
@@ -357,7 +360,7 @@ rises = {}
 for light in (0, 0.1, 0.3, 1):
     lit = x.copy()
     np.put_along_axis(lit, five, light, axis=1)
-    rises[light] = np.mean((weights * (ff(lit) - whole)).sum(axis=1) > 0)
+    rises[light] = np.mean((weights * (ff(lit) - whole)).sum(axis=1) > 1e-9)  # more than rounding
     print(f"the five set to {light}: the score of the label rises in {rises[light]:.0%} of the images")
 assert rises[0] == 0 and rises[0.1] > 0.9 and rises[1] < 0.8
 
@@ -405,7 +408,8 @@ for (name, score), formula in zip(nets.items(), (goodness, logits), strict=True)
 #
 # <details><summary>Solution</summary>
 #
-# It does. The map of the class 8 is highest in that corner, where no digit has ink; with the pixel, other digits become eights.
+# It does. The map of the class 8 is highest in that corner, where no digit has ink; with the pixel, some other digits become
+# eights.
 #
 # ```python
 # def marked(x, rows):
