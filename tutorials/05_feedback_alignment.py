@@ -16,14 +16,16 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 import ffnp
 from ffnp import plots
-from ffnp.backend import load_backend, threads
+from ffnp.backend import load_backend
 from ffnp.diagnostics import angle
 from ffnp.net import Dense, Net
 from ffnp.rules import Backprop, DirectFeedback, FeedbackAlignment
 
+threadpool_limits(1, "blas")  # products this small are fastest on one core
 data = ffnp.load("digits")
 watched = np.arange(len(data.x_train)) % 6 == 5  # validation images: every sixth
 x_learn, y_learn = data.x_train[~watched].astype(np.float64), data.y_train[~watched]
@@ -199,7 +201,6 @@ def error(layers, x, y):
     return np.mean(forward(layers, x)[1].argmax(axis=1) != y)
 
 
-@threads(1, "numpy")  # such small products are slower on two cores
 def learn(name, seed, rate=0.3, frozen=(), centred=False):
     """Records (21, 5): error, angles of the updates of layers 1 and 2, angles of B_2 and B_3 to W; `frozen` layers stay."""
     rng = np.random.default_rng(seed)

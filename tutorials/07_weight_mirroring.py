@@ -18,10 +18,11 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 import ffnp
 from ffnp import plots
-from ffnp.backend import load_backend, threads
+from ffnp.backend import load_backend
 from ffnp.diagnostics import alignment, angle, diagnostics
 from ffnp.net import Dense
 from ffnp.optim import Optimiser, Optimisers
@@ -29,6 +30,7 @@ from ffnp.rules import PEPITA, Backprop, FeedbackAlignment
 from ffnp.rules.mirror import mirror
 from ffnp.rules.pepita import rescaled
 
+threadpool_limits(1, "blas")  # products this small are fastest on one core
 data = ffnp.load("digits")
 watched = np.arange(len(data.x_train)) % 6 == 5  # the validation images of `ffnp.train`
 x_watch, y_watch = data.x_train[watched], data.y_train[watched]
@@ -180,7 +182,6 @@ for inputs in (64, 784, 3072):
 other = ffnp.train(recipe("bp", Backprop(), 2, 0.03), data, seed=1, threads=1).net.layers[0].W.astype(np.float64)
 
 
-@threads(1, "numpy")  # such small products are slower on two cores
 def follow(a):
     """The angles of B to the weights, batch by batch; lambda is 1/2, so that B goes to the weights themselves."""
     B, angles = rng.normal(0, 0.1, W.shape), []
