@@ -26,7 +26,7 @@ def test_python_blocks_run(block, tmp_path):
 
 
 def test_something_is_found_to_check():
-    assert len(BLOCKS) == 4 and len(COMMANDS) >= 8 and len(PICTURES) == 5
+    assert len(BLOCKS) == 4 and len(COMMANDS) >= 8 and len(PICTURES) == 6
     assert len(FILES) > 10
 
 
