@@ -18,6 +18,7 @@ import torch
 import ffnp
 from ffnp.backend import load_backend
 from ffnp.net import Dense, Net
+from ffnp.plots import weight_mosaic
 from ffnp.rules import Backprop
 
 data = ffnp.load("digits")
@@ -181,28 +182,24 @@ for _ in range(30):
 print(f"validation error {watch[0]:.1%} before, {watch[-1]:.1%} after 30 epochs; "
       f"test error {error(layers, data.x_test, data.y_test):.1%}")
 
-# %% [markdown]
-# What have the 32 units of the first layer learned to see? Before, their weights are noise. After, many are for ink in one
-# place (orange) and against it in another (purple), though nobody told them what a digit is made of.
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+axes.plot(100 * np.array(watch), color="#0072B2")
+axes.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title="Learning digits by backprop")
+axes.set_yticks([2, 5, 10, 20, 50, 90], ["2", "5", "10", "20", "50", "90"])
+plt.show()
 
+# %% [markdown]
+# What have the 32 units of the first layer learned to see? Before, their weights are noise:
 
 # %%
-def mosaic(W):
-    """The weights (64, 32) of 32 units as 4 x 8 pictures of 8 x 8 pixels, with a gap between them."""
-    tiles = np.pad(W.T.reshape(4, 8, 8, 8), ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    return tiles.transpose(0, 2, 1, 3).reshape(40, 80)
+weight_mosaic(before.T.reshape(32, 8, 8), "First-layer weights before learning, a picture for each unit")
 
+# %% [markdown]
+# After, many are for ink in one place (orange) and against it in another (purple), though nobody told them what a digit is made
+# of. Mind the scale: they have grown, too.
 
-figure, (curve, *panels) = plt.subplots(3, 1, figsize=(7, 9), height_ratios=[2, 3, 3], layout="constrained")
-curve.plot(100 * np.array(watch), color="#0072B2")
-curve.set(xlabel="epoch", ylabel="validation error (%)", yscale="log", title="Learning digits by backprop")
-curve.set_yticks([2, 5, 10, 20, 50, 90], ["2", "5", "10", "20", "50", "90"])
-most = np.abs(layers[0].W).max()
-for panel, W, when in zip(panels, (before, layers[0].W), ("before", "after"), strict=True):
-    drawn = panel.imshow(mosaic(W), cmap="PuOr_r", vmin=-most, vmax=most)
-    panel.set(xticks=[], yticks=[], title=f"first-layer weights {when} learning, a picture for each unit")
-figure.colorbar(drawn, ax=panels, label="weight")
-plt.show()
+# %%
+weight_mosaic(layers[0].W.T.reshape(32, 8, 8), "First-layer weights after learning, a picture for each unit")
 
 # %% [markdown]
 # The project's own recipe for this data has wider layers, dropout and Adam, and compiled kernels. It is one line:
